@@ -1,0 +1,462 @@
+"""The moves of documents and runs: each is one transaction whose WHERE clause is the check.
+
+Zero rows mean "not yours any more": the caller drops what it has and says nothing. Whoever touches more than one
+row locks the document first, then the batch, then the run.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import orjson
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+
+from sluice_common import events
+from sluice_common.database import Database, one
+from sluice_common.ids import new_id
+from sluice_common.status import State
+from sluice_common.times import Times
+
+
+@dataclass(frozen=True)
+class Original:
+    """Bytes as received, durable in the object store before a row names them."""
+
+    storage_key: str
+    sha256: str
+    size_bytes: int
+    name: str
+    declared_type: str | None
+
+
+@dataclass(frozen=True)
+class NewDocument:
+    """What a client asks us to take in."""
+
+    tenant_id: UUID
+    collection_id: UUID
+    original: Original
+    external_id: str | None = None
+    attributes: Mapping[str, Any] = field(default_factory=dict)  # the client's own JSON
+    options: Mapping[str, Any] = field(default_factory=dict)  # chunking and multimodal, as validated by the gateway
+    may_repeat: bool = False
+    """The same bytes may stand twice in the collection."""
+    request_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """Which document took the bytes, and how: `created`, `replaced`, `retried`, or `existing` (nothing was stored)."""
+
+    document_id: UUID
+    how: str
+
+
+@dataclass(frozen=True)
+class ExtractionClaim:
+    """The right of one worker to extract one document, until the lease runs out; `run_id` is its fence."""
+
+    document_id: UUID
+    run_id: int
+    tenant_id: UUID
+    collection_id: UUID
+    tries: int
+    storage_key: str
+    name: str
+    declared_type: str | None
+    options: Mapping[str, Any]  # as validated by the gateway
+    request_id: str | None
+
+
+@dataclass(frozen=True)
+class Setback:
+    """Why an extraction ended without a result, and what that means for the document."""
+
+    code: str
+    detail: str | None = None
+    detail_code: str | None = None
+    is_permanent: bool = False
+    """The document fails at once."""
+    costs_a_try: bool = False
+    """It was the document's own doing."""
+    wait: timedelta = timedelta(0)
+
+
+_ACCEPT = sa.text("""
+    INSERT INTO documents (id, tenant_id, collection_id, external_id, dedupe_sha, attributes, options, job_id,
+                           request_id, max_tries, max_losses, deadline, dispatch_after)
+    VALUES (:id, :tenant_id, :collection_id, :external_id, :dedupe_sha, CAST(:attributes AS jsonb),
+            CAST(:options AS jsonb), :job_id, :request_id, :max_tries, :max_losses, now() + :deadline, now() + :grace)
+    ON CONFLICT DO NOTHING RETURNING id
+""")
+
+_ADD_ORIGINAL = sa.text("""
+    INSERT INTO originals (document_id, request_no, storage_key, sha256, size_bytes, declared_type, name)
+    SELECT id, request_no, :storage_key, :sha256, :size_bytes, :declared_type, :name FROM documents WHERE id = :id
+""")
+
+_ADD_JOB = sa.text("""
+    INSERT INTO jobs (id, tenant_id, kind, document_id, request_no)
+    SELECT job_id, tenant_id, :kind, id, request_no FROM documents WHERE id = :id
+""")
+
+_SAME_BYTES = sa.text("""
+    SELECT id, state FROM documents
+    WHERE tenant_id = :tenant_id AND collection_id = :collection_id AND dedupe_sha = :sha256 AND lifecycle = 'active'
+    FOR NO KEY UPDATE
+""")
+
+_SAME_EXTERNAL = sa.text("""
+    SELECT d.id, d.state, (SELECT o.sha256 FROM originals o WHERE o.document_id = d.id
+                           ORDER BY o.request_no DESC LIMIT 1) AS sha256
+    FROM documents d
+    WHERE d.tenant_id = :tenant_id AND d.collection_id = :collection_id AND d.external_id = :external_id
+      AND d.lifecycle = 'active'
+    FOR NO KEY UPDATE OF d
+""")
+
+# With new content (:replace) a document may be taken out of the middle of its work; without, only an ended one moves.
+_REQUEST_AGAIN = sa.text("""
+    WITH old AS (SELECT id, active_run FROM documents
+                 WHERE id = :id AND tenant_id = :tenant_id AND lifecycle = 'active'
+                   AND (:replace OR state IN ('completed', 'failed', 'cancelled')) FOR NO KEY UPDATE)
+    UPDATE documents d
+    SET state = 'queued', request_no = request_no + 1, job_id = :job_id, request_id = :request_id, tries = 0,
+        losses = 0, active_run = NULL, lease_owner = NULL, lease_until = NULL, not_before = now(),
+        dispatch_after = now() + :grace, dispatch_count = 0, deadline = now() + :deadline, error_code = NULL,
+        error_detail = NULL, error_detail_code = NULL, warnings = '[]', percent = 0, pages_done = 0,
+        pages_total = NULL, started_at = NULL, finished_at = NULL, updated_at = now(), row_version = row_version + 1
+    FROM old WHERE d.id = old.id RETURNING old.active_run
+""")
+
+_SET_CONTENT = sa.text("""
+    UPDATE documents SET dedupe_sha = :dedupe_sha, attributes = CAST(:attributes AS jsonb),
+                         options = CAST(:options AS jsonb) WHERE id = :id
+""")
+
+_ABANDON_RUN = sa.text("UPDATE runs SET state = 'abandoned', gc_at = now() WHERE id = :run_id")
+
+_CLAIM = sa.text("""
+    UPDATE documents
+    SET state = 'extracting', active_run = nextval('runs_id_seq'), tries = tries + 1, lease_owner = :owner,
+        lease_until = now() + :lease, dispatch_after = NULL, dispatch_count = 0, pages_done = 0, pages_total = NULL,
+        started_at = COALESCE(started_at, now()), updated_at = now(), row_version = row_version + 1
+    WHERE id = :id AND lifecycle = 'active' AND state = 'queued' AND tries < max_tries
+      AND (not_before <= now() OR not_before > now() + :far)
+    RETURNING id AS document_id, active_run AS run_id, tenant_id, collection_id, tries, request_no, options, request_id
+""")
+
+_ADD_RUN = sa.text("""
+    INSERT INTO runs (id, document_id, tenant_id, collection_id, request_no, state, pipeline_hash, embed_model)
+    VALUES (:run_id, :document_id, :tenant_id, :collection_id, :request_no, 'extracting', :pipeline_hash, :embed_model)
+""")
+
+_ORIGINAL_OF_REQUEST = sa.text("""
+    SELECT storage_key, name, declared_type FROM originals
+    WHERE document_id = :id AND request_no <= :request_no ORDER BY request_no DESC LIMIT 1
+""")
+
+_HEARTBEAT = sa.text("""
+    UPDATE documents
+    SET lease_until = now() + :lease, pages_done = :pages_done, pages_total = :pages_total,
+        percent = GREATEST(percent, :percent), updated_at = now(), row_version = row_version + 1
+    WHERE id = :id AND active_run = :run_id AND state = 'extracting' AND lifecycle = 'active' RETURNING 1
+""")
+
+_SET_MEDIA_TYPE = sa.text("""
+    UPDATE originals SET media_type = :media_type
+    WHERE (document_id, request_no) IN (SELECT document_id, max(request_no) FROM originals
+                                        WHERE document_id = :id AND request_no <= :request_no GROUP BY 1)
+      AND media_type IS DISTINCT FROM :media_type
+""")
+
+_FAIL = sa.text("""
+    UPDATE documents
+    SET state = CASE WHEN :permanent OR (:counts AND tries >= max_tries) THEN 'failed' ELSE 'queued' END,
+        finished_at = CASE WHEN :permanent OR (:counts AND tries >= max_tries) THEN now() END,
+        tries = tries - CASE WHEN :counts OR :permanent THEN 0 ELSE 1 END,
+        error_code = :code, error_detail = :detail, error_detail_code = :detail_code, active_run = NULL,
+        lease_owner = NULL, lease_until = NULL, not_before = now() + :wait,
+        dispatch_after = CASE WHEN :permanent OR (:counts AND tries >= max_tries) THEN NULL ELSE now() + :wait END,
+        dispatch_count = 0, updated_at = now(), row_version = row_version + 1
+    WHERE id = :id AND active_run = :run_id AND state = 'extracting' RETURNING state
+""")
+
+_CANCEL = sa.text("""
+    WITH old AS (SELECT id, active_run FROM documents
+                 WHERE id = :id AND tenant_id = :tenant_id AND lifecycle = 'active'
+                   AND state IN ('queued', 'extracting', 'embedding', 'verifying') FOR NO KEY UPDATE)
+    UPDATE documents d
+    SET state = 'cancelled', active_run = NULL, lease_owner = NULL, lease_until = NULL, dispatch_after = NULL,
+        error_code = NULL, error_detail = NULL, error_detail_code = NULL, finished_at = now(), updated_at = now(),
+        row_version = row_version + 1
+    FROM old WHERE d.id = old.id RETURNING old.active_run
+""")
+
+# From this commit on no search shows the document: published_run is what a search joins on.
+_DELETE = sa.text("""
+    UPDATE documents
+    SET lifecycle = 'deleting', published_run = NULL, active_run = NULL, lease_owner = NULL, lease_until = NULL,
+        dispatch_after = NULL, purge_at = now(), purge_pass = 0, updated_at = now(), row_version = row_version + 1,
+        finished_at = COALESCE(finished_at, now()),
+        state = CASE WHEN state IN ('completed', 'failed', 'cancelled') THEN state ELSE 'cancelled' END
+    WHERE id = :id AND tenant_id = :tenant_id AND lifecycle = 'active' RETURNING id
+""")
+
+_ABANDON_RUNS = sa.text("UPDATE runs SET state = 'abandoned', gc_at = now() WHERE document_id = :id")
+
+_BIND_KEY = sa.text("UPDATE idempotency_keys SET document_id = :document_id WHERE token = :token")
+
+_EXISTS = sa.text("SELECT lifecycle, state FROM documents WHERE id = :id AND tenant_id = :tenant_id")
+
+
+class DuplicateDocument(Exception):
+    """The bytes or the external id already stand in the collection; `document_id` is where."""
+
+    def __init__(self, document_id: UUID) -> None:
+        super().__init__(str(document_id))
+        self.document_id = document_id
+
+
+class Documents:
+    """The only writer of documents and runs, beside `batches` and `reconciling` for the ends of their own moves."""
+
+    def __init__(self, database: Database, times: Times, *, max_tries: int = 3, max_losses: int = 10) -> None:
+        self._database = database
+        self._times = times
+        self._max_tries = max_tries
+        self._max_losses = max_losses
+
+    def accept(self, new: NewDocument, *, on_duplicate: str = "return", token: UUID | None = None) -> Accepted:
+        """Take in a document whose original is already durable.
+
+        Args:
+            new: what the client sent.
+            on_duplicate: what happens when the same bytes, or the same external id, are already in the
+                collection: `return` the existing document (an ended one without result is tried again),
+                `replace` its content under the same id, `allow` a second one, `reject`.
+            token: of the idempotency key this answers; bound to the document in the same transaction.
+
+        Raises:
+            DuplicateDocument: with `reject`, or when an external id stands for other bytes already.
+        """
+        while True:
+            with self._database.transaction() as connection:
+                accepted = self._insert(connection, new) or self._resolve(connection, new, on_duplicate)
+                if accepted is None:
+                    continue  # the one in the way was deleted between the two statements
+                if token is not None:
+                    connection.execute(_BIND_KEY, {"token": token, "document_id": accepted.document_id})
+                return accepted
+
+    def claim_extraction(
+        self, document_id: UUID, owner: str, *, pipeline_hash: str | None = None
+    ) -> ExtractionClaim | None:
+        """Begin a new run of a queued document; the try is counted before the work starts.
+
+        Returns:
+            None when there is nothing to claim: the hint was late, early or repeated.
+        """
+        with self._database.transaction() as connection:
+            row = one(connection, _CLAIM, id=document_id, owner=owner, lease=self._times.lease, far=self._times.far)
+            if row is None:
+                return None
+            claimed = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name
+            connection.execute(_ADD_RUN, {**claimed, "pipeline_hash": pipeline_hash, "embed_model": None})
+            original = one(connection, _ORIGINAL_OF_REQUEST, id=document_id, request_no=claimed.pop("request_no"))
+            assert original is not None, "a document has an original from its first transaction on"
+            events.record(connection, [document_id], run_id=row.run_id, facts={"try": row.tries})
+            return ExtractionClaim(**claimed, **original._mapping)  # noqa: SLF001 - as above
+
+    def heartbeat(self, document_id: UUID, run_id: int, *, pages_done: int, pages_total: int | None) -> bool:
+        """Prolong the lease of a run that is being extracted and show how far it is.
+
+        Returns:
+            False when the run is no longer the document's active one: stop and drop everything.
+        """
+        percent = min(40, 40 * pages_done // pages_total) if pages_total else 0
+        with self._database.transaction() as connection:
+            alive = one(
+                connection,
+                _HEARTBEAT,
+                id=document_id,
+                run_id=run_id,
+                lease=self._times.lease,
+                pages_done=pages_done,
+                pages_total=pages_total,
+                percent=percent,
+            )
+            if alive and pages_total:
+                facts = {"pages_done": pages_done, "pages_total": pages_total}
+                events.record(connection, [document_id], event=events.PROGRESS, run_id=run_id, facts=facts)
+            return alive is not None
+
+    def fail_extraction(self, document_id: UUID, run_id: int, setback: Setback) -> State | None:
+        """End a run without a result.
+
+        Returns:
+            `failed`, or `queued` when it will be tried again; None when the run was no longer active.
+        """
+        with self._database.transaction() as connection:
+            row = one(
+                connection,
+                _FAIL,
+                id=document_id,
+                run_id=run_id,
+                permanent=setback.is_permanent,
+                counts=setback.costs_a_try,
+                code=setback.code,
+                detail=setback.detail,
+                detail_code=setback.detail_code,
+                wait=min(setback.wait, self._times.longest),
+            )
+            if row is None:
+                return None
+            connection.execute(_ABANDON_RUN, {"run_id": run_id})
+            facts = {"error_code": setback.code, "detail_code": setback.detail_code, "counted": setback.costs_a_try}
+            events.record(connection, [document_id], run_id=run_id, facts=facts)
+            return State(row.state)
+
+    def release_extraction(self, document_id: UUID, run_id: int) -> bool:
+        """Hand the lease back at once, as a worker does that is told to stop; costs neither try nor loss."""
+        return self.fail_extraction(document_id, run_id, Setback("released")) is not None
+
+    def cancel(self, tenant_id: UUID, document_id: UUID) -> bool:
+        """Stop an unfinished document; every worker on it is fenced from this commit on.
+
+        Returns:
+            False when there was nothing to cancel.
+        """
+        with self._database.transaction() as connection:
+            row = one(connection, _CANCEL, id=document_id, tenant_id=tenant_id)
+            if row is None:
+                return False
+            self._abandon(connection, row.active_run)
+            events.record(connection, [document_id], run_id=row.active_run)
+            return True
+
+    def delete(self, tenant_id: UUID, document_id: UUID) -> bool:
+        """Make a document invisible for good; its points, chunks and bytes are removed afterwards.
+
+        Returns:
+            False when it was not active (deleted before, or never there).
+        """
+        with self._database.transaction() as connection:
+            if one(connection, _DELETE, id=document_id, tenant_id=tenant_id) is None:
+                return False
+            connection.execute(_ABANDON_RUNS, {"id": document_id})
+            events.record(connection, [document_id])
+            return True
+
+    def reprocess(self, tenant_id: UUID, document_id: UUID, *, request_id: str | None = None) -> bool:
+        """Queue an ended document once more; its published run goes on serving until the new one is published.
+
+        Returns:
+            False when it is unfinished or not active.
+        """
+        with self._database.transaction() as connection:
+            return self._request_again(connection, tenant_id, document_id, "reprocess", request_id=request_id)
+
+    def lifecycle_of(self, tenant_id: UUID, document_id: UUID) -> str | None:
+        """`active`, `deleting` or `deleted`; None when the tenant has no such document."""
+        with self._database.transaction() as connection:
+            row = one(connection, _EXISTS, id=document_id, tenant_id=tenant_id)
+            return None if row is None else str(row.lifecycle)
+
+    def _insert(self, connection: sa.Connection, new: NewDocument) -> Accepted | None:
+        document_id = new_id()
+        row = one(
+            connection,
+            _ACCEPT,
+            id=document_id,
+            tenant_id=new.tenant_id,
+            collection_id=new.collection_id,
+            external_id=new.external_id,
+            dedupe_sha=None if new.may_repeat else new.original.sha256,
+            attributes=orjson.dumps(new.attributes).decode(),
+            options=orjson.dumps(new.options).decode(),
+            job_id=new_id(),
+            request_id=new.request_id,
+            max_tries=self._max_tries,
+            max_losses=self._max_losses,
+            deadline=self._times.deadline,
+            grace=self._times.grace,
+        )
+        if row is None:
+            return None
+        self._add_original(connection, document_id, new.original, kind="ingest")
+        events.record(connection, [document_id], facts={"bytes": new.original.size_bytes})
+        return Accepted(document_id, "created")
+
+    def _resolve(self, connection: sa.Connection, new: NewDocument, on_duplicate: str) -> Accepted | None:
+        where = {"tenant_id": new.tenant_id, "collection_id": new.collection_id}
+        external = new.external_id and one(connection, _SAME_EXTERNAL, external_id=new.external_id, **where)
+        found = external or one(connection, _SAME_BYTES, sha256=new.original.sha256, **where)
+        if not found:
+            return None
+        is_same = not external or external.sha256 == new.original.sha256
+        if on_duplicate == "replace":
+            return self._replace(connection, new, found.id)
+        if on_duplicate != "return" or not is_same:
+            raise DuplicateDocument(found.id)
+        if State(found.state) in {State.FAILED, State.CANCELLED}:
+            self._request_again(connection, new.tenant_id, found.id, "ingest", request_id=new.request_id)
+            return Accepted(found.id, "retried")
+        return Accepted(found.id, "existing")
+
+    def _replace(self, connection: sa.Connection, new: NewDocument, document_id: UUID) -> Accepted:
+        self._request_again(connection, new.tenant_id, document_id, None, request_id=new.request_id, replace=True)
+        try:
+            connection.execute(
+                _SET_CONTENT,
+                {
+                    "id": document_id,
+                    "dedupe_sha": None if new.may_repeat else new.original.sha256,
+                    "attributes": orjson.dumps(new.attributes).decode(),
+                    "options": orjson.dumps(new.options).decode(),
+                },
+            )
+        except IntegrityError as error:  # another document of the collection has these bytes
+            raise DuplicateDocument(document_id) from error
+        self._add_original(connection, document_id, new.original, kind="ingest")
+        return Accepted(document_id, "replaced")
+
+    def _request_again(
+        self,
+        connection: sa.Connection,
+        tenant_id: UUID,
+        document_id: UUID,
+        kind: str | None,
+        *,
+        request_id: str | None,
+        replace: bool = False,
+    ) -> bool:
+        row = one(
+            connection,
+            _REQUEST_AGAIN,
+            id=document_id,
+            tenant_id=tenant_id,
+            replace=replace,
+            job_id=new_id(),
+            request_id=request_id,
+            grace=self._times.grace,
+            deadline=self._times.deadline,
+        )
+        if row is None:
+            return False
+        self._abandon(connection, row.active_run)
+        if kind is not None:
+            connection.execute(_ADD_JOB, {"id": document_id, "kind": kind})
+        events.record(connection, [document_id])
+        return True
+
+    def _add_original(self, connection: sa.Connection, document_id: UUID, original: Original, *, kind: str) -> None:
+        connection.execute(_ADD_ORIGINAL, {"id": document_id, **vars(original)})
+        connection.execute(_ADD_JOB, {"id": document_id, "kind": kind})
+
+    def _abandon(self, connection: sa.Connection, run_id: int | None) -> None:
+        if run_id is not None:
+            connection.execute(_ABANDON_RUN, {"run_id": run_id})

@@ -1,0 +1,414 @@
+"""The statements of the reconciler: they only move what a clock, a lost message or a lost worker left behind.
+
+Every one of them may run in several processes at once: row locks keep them apart, and each repeats safely.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from sluice_common import events
+from sluice_common.batches import fail_document
+from sluice_common.contract import EmbedBatch, ExtractDocument, Task, VerifyRun
+from sluice_common.database import Database, one, rows
+from sluice_common.errors import FailureCode
+from sluice_common.times import Times
+
+WINDOW = 1000
+"""Hints of one kind in flight at most: a backlog waits in PostgreSQL, not in Redis."""
+
+# In turn over tenants: the first waiting document of each, then the second of each, and so on.
+_DISPATCH_DOCUMENTS = sa.text("""
+    WITH due AS (
+        SELECT d.id FROM documents d JOIN (
+            SELECT id, row_number() OVER (PARTITION BY tenant_id ORDER BY priority, dispatch_after) AS turn
+            FROM documents
+            WHERE lifecycle = 'active' AND state IN ('queued', 'verifying')
+              AND (dispatch_after <= now() OR dispatch_after > now() + :far)
+              AND (not_before <= now() OR not_before > now() + :far)
+        ) AS waiting ON waiting.id = d.id
+        WHERE d.state IN ('queued', 'verifying') AND d.lifecycle = 'active'
+        ORDER BY d.priority, waiting.turn, d.dispatch_after LIMIT :room FOR NO KEY UPDATE OF d SKIP LOCKED)
+    UPDATE documents d
+    SET dispatch_count = dispatch_count + 1,
+        dispatch_after = now() + LEAST(:resend * power(2, LEAST(dispatch_count, 6)), :longest)
+    FROM due WHERE d.id = due.id RETURNING d.id, d.state, d.active_run
+""")
+
+_DISPATCH_BATCHES = sa.text("""
+    WITH due AS (
+        SELECT run_id, batch_no FROM batches
+        WHERE state = 'pending' AND (dispatch_after <= now() OR dispatch_after > now() + :far)
+          AND (not_before <= now() OR not_before > now() + :far)
+        ORDER BY dispatch_after LIMIT :room FOR NO KEY UPDATE SKIP LOCKED)
+    UPDATE batches b
+    SET dispatch_count = dispatch_count + 1,
+        dispatch_after = now() + LEAST(:resend * power(2, LEAST(dispatch_count, 6)), :longest)
+    FROM due WHERE b.run_id = due.run_id AND b.batch_no = due.batch_no RETURNING b.run_id, b.batch_no
+""")
+
+_DOCUMENTS_IN_FLIGHT = sa.text("""
+    SELECT count(*) AS n FROM documents WHERE state = 'queued' AND lifecycle = 'active' AND dispatch_count > 0
+""")
+
+_BATCHES_IN_FLIGHT = sa.text("SELECT count(*) AS n FROM batches WHERE state = 'pending' AND dispatch_count > 0")
+
+_REAP_DOCUMENTS = sa.text("""
+    WITH lost AS (SELECT id, active_run FROM documents
+                  WHERE state = 'extracting' AND (lease_until < now() OR lease_until > now() + :far)
+                  ORDER BY lease_until LIMIT 100 FOR NO KEY UPDATE SKIP LOCKED)
+    UPDATE documents d
+    SET state = CASE WHEN losses + 1 >= max_losses THEN 'failed' ELSE 'queued' END,
+        finished_at = CASE WHEN losses + 1 >= max_losses THEN now() END,
+        error_code = CASE WHEN losses + 1 >= max_losses THEN 'extractor_crashed' END,
+        error_detail_code = 'worker_lost', losses = losses + 1, tries = tries - 1, active_run = NULL,
+        lease_owner = NULL, lease_until = NULL, dispatch_count = 0,
+        not_before = now() + LEAST(:grace * power(2, LEAST(losses, 8)), :longest / 2),
+        dispatch_after = CASE WHEN losses + 1 >= max_losses THEN NULL
+                              ELSE now() + LEAST(:grace * power(2, LEAST(losses, 8)), :longest / 2) END,
+        updated_at = now(), row_version = row_version + 1
+    FROM lost WHERE d.id = lost.id RETURNING d.id, lost.active_run
+""")
+
+_ABANDON_RUNS = sa.text("UPDATE runs SET state = 'abandoned', gc_at = now() WHERE id = ANY(:run_ids)")
+
+_REAP_BATCHES = sa.text("""
+    UPDATE batches
+    SET state = 'pending', lease_owner = NULL, lease_until = NULL, losses = losses + 1, tries = tries - 1,
+        error_code = NULL, error_detail_code = 'worker_lost', dispatch_after = now(), not_before = now(),
+        dispatch_count = 0
+    WHERE (run_id, batch_no) IN (
+        SELECT run_id, batch_no FROM batches
+        WHERE state = 'running' AND (lease_until < now() OR lease_until > now() + :far)
+        ORDER BY run_id, batch_no LIMIT 500 FOR NO KEY UPDATE SKIP LOCKED)
+    RETURNING run_id
+""")
+
+_EXHAUSTED_BATCHES = sa.text("""
+    SELECT DISTINCT b.run_id, b.document_id, COALESCE(b.error_code, 'internal') AS code, b.error_detail_code
+    FROM batches b JOIN documents d ON d.id = b.document_id AND d.active_run = b.run_id
+    WHERE b.state IN ('pending', 'failed') AND (b.tries >= b.max_tries OR b.state = 'failed') LIMIT 50
+""")
+
+# A repair of a published run never fails its document: it starts afresh later, and the stuck query shows it.
+_POSTPONE_REPAIRS = sa.text("""
+    UPDATE batches b
+    SET state = 'pending', tries = 0, not_before = now() + :longest, dispatch_after = now() + :longest,
+        dispatch_count = 0
+    FROM documents d
+    WHERE d.id = b.document_id AND d.published_run = b.run_id AND b.state = 'pending' AND b.tries >= b.max_tries
+    RETURNING 1
+""")
+
+_OVERDUE = sa.text("""
+    SELECT d.id, d.state, d.active_run,
+           (SELECT b.error_code FROM batches b WHERE b.run_id = d.active_run AND b.error_code IS NOT NULL LIMIT 1)
+               AS batch_code, d.error_code
+    FROM documents d
+    WHERE d.state IN ('queued', 'extracting', 'embedding', 'verifying') AND d.lifecycle = 'active'
+      AND d.deadline < now() LIMIT 50
+""")
+
+_FAIL_QUEUED = sa.text("""
+    UPDATE documents
+    SET state = 'failed', error_code = :code, error_detail_code = 'deadline_exceeded', dispatch_after = NULL,
+        finished_at = now(), updated_at = now(), row_version = row_version + 1
+    WHERE id = :id AND state = 'queued' AND lifecycle = 'active' AND deadline < now() RETURNING id
+""")
+
+_EXTEND_DEADLINES = sa.text("""
+    UPDATE documents SET deadline = deadline + :by
+    WHERE state IN ('queued', 'extracting', 'embedding', 'verifying') AND lifecycle = 'active'
+""")
+
+_EPOCH = sa.text("SELECT redis_run, redis_seq FROM keeper WHERE id = 1 FOR UPDATE")
+_SET_EPOCH = sa.text("UPDATE keeper SET redis_run = :run, redis_seq = :seq WHERE id = 1")
+_ALL_DOCUMENTS_DUE = sa.text("""
+    UPDATE documents SET dispatch_after = now(), dispatch_count = 0
+    WHERE state IN ('queued', 'verifying') AND lifecycle = 'active' AND dispatch_count > 0
+""")
+_ALL_BATCHES_DUE = sa.text("""
+    UPDATE batches SET dispatch_after = now(), dispatch_count = 0 WHERE state = 'pending' AND dispatch_count > 0
+""")
+
+_COLLECTABLE = sa.text("""
+    SELECT id FROM runs
+    WHERE (gc_at <= now() OR gc_at > now() + :far) AND state IN ('abandoned', 'superseded') ORDER BY gc_at LIMIT 50
+""")
+_DROP_BATCHES = sa.text("DELETE FROM batches WHERE run_id = ANY(:run_ids)")
+# Pass 1 frees the space; pass 2, after every lease and request timeout, catches what zombies wrote in between.
+_COLLECTED = sa.text("""
+    UPDATE runs SET gc_pass = gc_pass + 1, gc_at = CASE WHEN gc_pass = 0 THEN now() + :longest END
+    WHERE id = ANY(:run_ids) AND gc_at IS NOT NULL
+""")
+
+_PURGEABLE = sa.text("""
+    SELECT id, purge_pass, ARRAY(SELECT storage_key FROM originals o WHERE o.document_id = d.id) AS storage_keys
+    FROM documents d
+    WHERE lifecycle = 'deleting' AND (purge_at <= now() OR purge_at > now() + :far) ORDER BY purge_at LIMIT 50
+""")
+_DROP_BATCHES_OF_DOCUMENT = sa.text("DELETE FROM batches b USING runs r WHERE r.id = b.run_id AND r.document_id = :id")
+_FORGET_NAMES = sa.text("UPDATE originals SET name = '', sha256 = '' WHERE document_id = :id")
+_PURGED = sa.text("""
+    UPDATE documents
+    SET purge_pass = purge_pass + 1, purge_at = CASE WHEN purge_pass = 0 THEN now() + :longest END,
+        lifecycle = CASE WHEN purge_pass = 0 THEN 'deleting' ELSE 'deleted' END, attributes = '{}',
+        external_id = NULL, dedupe_sha = NULL, row_version = row_version + 1
+    WHERE id = :id AND lifecycle = 'deleting'
+""")
+
+_LIVE_RUNS = sa.text("""
+    SELECT active_run AS run_id FROM documents WHERE active_run IS NOT NULL
+    UNION SELECT published_run FROM documents WHERE published_run IS NOT NULL
+""")
+_PUBLISHED_RUNS = sa.text("""
+    SELECT d.id AS document_id, r.id AS run_id, r.n_chunks FROM documents d JOIN runs r ON r.id = d.published_run
+    WHERE r.id > :after AND r.n_done = r.n_batches ORDER BY r.id LIMIT :limit
+""")
+
+_KNOWN_KEYS = sa.text("SELECT storage_key FROM originals WHERE storage_key = ANY(:keys)")
+
+_TRIM = (
+    sa.text("DELETE FROM idempotency_keys WHERE expires_at < now()"),
+    sa.text("DELETE FROM jobs WHERE kind = 'ping' AND created_at < now() - interval '1 hour'"),
+    sa.text("DELETE FROM document_events WHERE event = 'document.progress' AND created_at < now() - interval '1 day'"),
+)
+
+# Rows that nothing will ever move again; the protocol is wrong when this is not zero.
+_STUCK = sa.text("""
+    SELECT count(*) AS n FROM documents d
+    WHERE lifecycle = 'active' AND (
+        (state IN ('queued', 'verifying') AND dispatch_after IS NULL)
+        OR (state = 'extracting' AND lease_until IS NULL)
+        OR (state = 'embedding' AND NOT EXISTS (
+            SELECT 1 FROM batches b WHERE b.run_id = d.active_run AND b.state IN ('pending', 'running'))))
+""")
+
+_BACKLOG = sa.text("""
+    SELECT state, count(*) AS documents, EXTRACT(EPOCH FROM now() - min(updated_at)) AS oldest_s
+    FROM documents WHERE lifecycle = 'active' AND state IN ('queued', 'extracting', 'embedding', 'verifying')
+    GROUP BY state
+""")
+_WAITING_BATCHES = sa.text("""
+    SELECT count(*) AS n, COALESCE(sum(last_chunk - first_chunk + 1), 0) AS chunks FROM batches WHERE state = 'pending'
+""")
+_NOW = sa.text("SELECT clock_timestamp() AS now")
+
+
+@dataclass(frozen=True)
+class Reaped:
+    """How many leases had run out."""
+
+    documents: int
+    batches: int
+
+
+@dataclass(frozen=True)
+class Purge:
+    """A deleted document whose points and bytes are to be removed."""
+
+    document_id: UUID
+    storage_keys: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PublishedRun:
+    document_id: UUID
+    run_id: int
+    n_chunks: int
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """What is unfinished, as the table has it now."""
+
+    documents: dict[str, int]
+    oldest_s: dict[str, float]
+    batches_waiting: int
+    chunks_waiting: int
+    stuck: int
+
+
+class Reconciling:
+    """The only writer beside `Documents` and `Batches`; see architecture, the reconciler's loops."""
+
+    def __init__(self, database: Database, times: Times) -> None:
+        self._database = database
+        self._times = times
+
+    def due_tasks(self) -> list[Task]:
+        """The hints to send now; each row's next one is put off further each time."""
+        pace = {"far": self._times.far, "resend": self._times.resend, "longest": self._times.longest}
+        with self._database.transaction() as connection:
+            room = _room(connection, _DOCUMENTS_IN_FLIGHT)
+            documents = rows(connection, _DISPATCH_DOCUMENTS, room=room, **pace)
+        with self._database.transaction() as connection:
+            room = _room(connection, _BATCHES_IN_FLIGHT)
+            batches = rows(connection, _DISPATCH_BATCHES, room=room, **pace)
+        tasks: list[Task] = [
+            ExtractDocument(document_id=row.id)
+            if row.state == "queued"
+            else VerifyRun(document_id=row.id, run_id=row.active_run)
+            for row in documents
+        ]
+        return tasks + [EmbedBatch(run_id=row.run_id, batch_no=row.batch_no) for row in batches]
+
+    def notice_epoch(self, run: str, seq: int) -> bool:
+        """Compare the broker's identity and counter with what they were.
+
+        Returns:
+            True when the broker forgot something: every waiting row is due at once.
+        """
+        with self._database.transaction() as connection:
+            known = one(connection, _EPOCH)
+            assert known is not None, "the first migration writes this row"
+            connection.execute(_SET_EPOCH, {"run": run, "seq": seq})
+            if known.redis_run == run and seq > known.redis_seq:
+                return False
+            connection.execute(_ALL_DOCUMENTS_DUE)
+            connection.execute(_ALL_BATCHES_DUE)
+            return True
+
+    def reap(self) -> Reaped:
+        """Take work back whose lease has run out: a loss, not a try, because nobody's fault is proven."""
+        times = {"far": self._times.far, "grace": self._times.grace, "longest": self._times.longest}
+        with self._database.transaction() as connection:
+            lost = rows(connection, _REAP_DOCUMENTS, **times)
+            connection.execute(_ABANDON_RUNS, {"run_ids": [row.active_run for row in lost]})
+            events.record(connection, [row.id for row in lost], facts={"detail_code": "worker_lost"})
+        with self._database.transaction() as connection:
+            batches = rows(connection, _REAP_BATCHES, far=self._times.far)
+        return Reaped(len(lost), len(batches))
+
+    def fail_exhausted(self) -> int:
+        """Fail documents with a batch that is out of tries; repairs of published runs start afresh instead."""
+        with self._database.transaction() as connection:
+            found = rows(connection, _EXHAUSTED_BATCHES)
+        failed = 0
+        for row in found:
+            with self._database.transaction() as connection:
+                failed += fail_document(
+                    connection,
+                    row.document_id,
+                    row.run_id,
+                    code=_document_code(row.code),
+                    detail_code=row.error_detail_code or "batch_tries_used_up",
+                )
+        with self._database.transaction() as connection:
+            connection.execute(_POSTPONE_REPAIRS, {"longest": self._times.longest})
+        return failed
+
+    def fail_overdue(self) -> int:
+        """Fail documents that waited for others until their deadline."""
+        with self._database.transaction() as connection:
+            found = rows(connection, _OVERDUE)
+        failed = 0
+        for row in found:
+            code = _document_code(row.batch_code or row.error_code or FailureCode.STORE_UNAVAILABLE)
+            with self._database.transaction() as connection:
+                if row.state == "queued":
+                    ended = one(connection, _FAIL_QUEUED, id=row.id, code=code)
+                    events.record(connection, [row.id] if ended else [], facts={"error_code": code})
+                    failed += ended is not None
+                else:
+                    failed += fail_document(
+                        connection, row.id, row.active_run, code=code, detail_code="deadline_exceeded"
+                    )
+        return failed
+
+    def extend_deadlines(self, by: timedelta) -> None:
+        """Move the deadlines of all unfinished documents along with a clock that jumped ahead."""
+        with self._database.transaction() as connection:
+            connection.execute(_EXTEND_DEADLINES, {"by": by})
+
+    def collect(self, drop_points: Callable[[Sequence[int]], object]) -> int:
+        """Remove the points, then the chunks of abandoned and superseded runs; returns how many runs."""
+        with self._database.transaction() as connection:
+            run_ids = [row.id for row in rows(connection, _COLLECTABLE, far=self._times.far)]
+        if run_ids:
+            drop_points(run_ids)
+            with self._database.transaction() as connection:
+                connection.execute(_DROP_BATCHES, {"run_ids": run_ids})
+                connection.execute(_COLLECTED, {"run_ids": run_ids, "longest": self._times.longest})
+        return len(run_ids)
+
+    def purge(self, drop_bytes: Callable[[Purge], None]) -> int:
+        """Remove points, bytes and chunks of deleted documents; returns how many documents."""
+        with self._database.transaction() as connection:
+            found = rows(connection, _PURGEABLE, far=self._times.far)
+        for row in found:
+            drop_bytes(Purge(row.id, tuple(row.storage_keys)))
+            with self._database.transaction() as connection:
+                connection.execute(_DROP_BATCHES_OF_DOCUMENT, {"id": row.id})
+                connection.execute(_FORGET_NAMES, {"id": row.id})
+                connection.execute(_PURGED, {"id": row.id, "longest": self._times.longest})
+        return len(found)
+
+    def live_runs(self) -> set[int]:
+        """Every active and every published run, in one statement.
+
+        Read this *after* the page of points it is compared with: a point in the page proves that its run was
+        claimed earlier, and a run outside this set now never comes back.
+        """
+        with self._database.transaction() as connection:
+            return {row.run_id for row in rows(connection, _LIVE_RUNS)}
+
+    def published_runs(self, *, page_size: int = 500) -> Iterator[PublishedRun]:
+        """Every published run whose batches are all done."""
+        after = 0
+        while True:
+            with self._database.transaction() as connection:
+                found = rows(connection, _PUBLISHED_RUNS, after=after, limit=page_size)
+            for row in found:
+                yield PublishedRun(row.document_id, row.run_id, row.n_chunks)
+            if len(found) < page_size:
+                return
+            after = found[-1].run_id
+
+    def unknown_keys(self, keys: Collection[str]) -> set[str]:
+        """Those of the object store's keys that no row names."""
+        with self._database.transaction() as connection:
+            return set(keys) - {row.storage_key for row in rows(connection, _KNOWN_KEYS, keys=list(keys))}
+
+    def trim(self) -> None:
+        """Forget old idempotency keys, pings and progress events."""
+        for statement in _TRIM:
+            with self._database.transaction() as connection:
+                connection.execute(statement)
+
+    def backlog(self) -> Backlog:
+        """Count what is unfinished, for the metrics."""
+        with self._database.transaction() as connection:
+            states = rows(connection, _BACKLOG)
+            waiting = one(connection, _WAITING_BATCHES)
+            stuck = one(connection, _STUCK)
+        assert waiting is not None, "count returns a row"
+        assert stuck is not None, "count returns a row"
+        return Backlog(
+            documents={row.state: row.documents for row in states},
+            oldest_s={row.state: float(row.oldest_s) for row in states},
+            batches_waiting=waiting.n,
+            chunks_waiting=int(waiting.chunks),
+            stuck=stuck.n,
+        )
+
+    def now(self) -> datetime:
+        """The database's clock."""
+        with self._database.transaction() as connection:
+            row = one(connection, _NOW)
+        assert row is not None, "the clock returns a row"
+        return row.now  # type: ignore[no-any-return]  # a timestamptz is a datetime
+
+
+def _room(connection: sa.Connection, in_flight: sa.TextClause) -> int:
+    row = one(connection, in_flight)
+    assert row is not None, "count returns a row"
+    # a full window still lets resends through, or a lost broker would block for ever
+    return max(WINDOW - int(row.n), WINDOW // 10)
+
+
+def _document_code(code: str) -> str:
+    return code if code in set(FailureCode) else FailureCode.INTERNAL.value

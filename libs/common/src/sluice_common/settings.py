@@ -1,0 +1,231 @@
+"""Every setting that a service can have, in sections; each service's `settings.py` picks the sections it uses."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+PREFIX = "SLUICE_"
+DELIMITER = "__"
+
+
+class SettingsError(Exception):
+    """A setting is wrong or unknown; the message names it as the operator wrote it."""
+
+
+class Section(BaseModel):
+    """A group of settings, read from `SLUICE_<SECTION>__<NAME>`."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class DatabaseSettings(Section):
+    url: str = Field(description="PostgreSQL, as `postgresql://user:password@host:port/database`.")
+    pool_size: int = Field(default=10, ge=1, le=200, description="Connections that one process keeps open at most.")
+
+    @field_validator("url")
+    @classmethod
+    def _is_postgresql(cls, url: str) -> str:
+        if not url.startswith(("postgresql://", "postgresql+psycopg://")):
+            raise ValueError("must begin with postgresql://")
+        return url.replace("postgresql://", "postgresql+psycopg://", 1)
+
+
+class BrokerSettings(Section):
+    url: str = Field(description="Redis for the queues, a database of its own: `redis://:password@host:port/0`.")
+    namespace: str = Field(default="sluice", min_length=1, description="Prefix of every key in Redis.")
+
+
+class QdrantSettings(Section):
+    url: HttpUrl = Field(description="Qdrant's REST address.")
+    api_key: SecretStr | None = Field(default=None, description="Qdrant's API key.")
+    prefer_grpc: bool = Field(default=False, description="Use gRPC, which costs a quarter of the CPU.")
+    grpc_port: int = Field(default=6334, ge=1, le=65535, description="Port of Qdrant's gRPC interface.")
+    index_prefix: str = Field(default="sluice", pattern=r"^[a-z0-9_-]{1,32}$", description="Begins the index's name.")
+    timeout_s: float = Field(default=10, gt=0, le=60, description="Longest wait for one answer.")
+
+
+class EmbeddingsSettings(Section):
+    base_url: HttpUrl = Field(description="Any OpenAI-compatible API, up to and with `/v1`.")
+    api_key: SecretStr = Field(default=SecretStr("none"), description="Key of the provider.")
+    model: str = Field(min_length=1, description="Name of the embedding model.")
+    dimensions: int | None = Field(default=None, ge=1, le=65536, description="Asked of the provider when unset.")
+    send_dimensions: bool = Field(default=False, description="Ask the provider for vectors of `dimensions`.")
+    batch_size: int = Field(default=128, ge=1, le=2048, description="Most texts in one request.")
+    max_in_flight: int = Field(default=16, ge=1, le=256, description="Most requests under way at once.")
+    linger_s: float = Field(default=0.003, ge=0, le=1, description="How long a request waits to be filled.")
+    timeout_s: float = Field(default=30, gt=0, le=300, description="Longest wait for one answer.")
+    max_tokens: int = Field(default=8191, ge=64, description="Longest text the model takes; longer ones are cut.")
+
+
+class ObjectsSettings(Section):
+    kind: Literal["filesystem", "s3"] = Field(default="filesystem", description="Where originals are kept.")
+    root: Path | None = Field(default=None, description="The folder, for `filesystem`.")
+    bucket: str | None = Field(default=None, description="The bucket, for `s3`.")
+    prefix: str = Field(default="", description="Begins every key, for `s3`.")
+    endpoint_url: HttpUrl | None = Field(default=None, description="Address of an S3-compatible store.")
+    region: str = Field(default="us-east-1", description="Region, for `s3`.")
+    access_key: SecretStr | None = Field(default=None, description="Access key, for `s3`.")
+    secret_key: SecretStr | None = Field(default=None, description="Secret key, for `s3`.")
+
+
+class LimitsSettings(Section):
+    max_document_bytes: int = Field(default=100 * 2**20, ge=1, description="Largest upload.")
+    max_pages: int = Field(default=5_000, ge=1, description="More pages fail with `too_many_pages`.")
+    max_text_chars: int = Field(default=50_000_000, ge=1, description="More text fails with `too_large`.")
+    max_chunks: int = Field(default=50_000, ge=1, description="More chunks fail with `too_large`.")
+    min_free_bytes: int = Field(default=256 * 2**20, ge=0, description="Less free disk refuses uploads.")
+
+
+class ChunkingSettings(Section):
+    max_chars: int = Field(default=1000, ge=100, le=20_000, description="Longest chunk, in characters.")
+    overlap_chars: int = Field(default=200, ge=0, le=10_000, description="Text that two neighbours share at most.")
+
+
+class ExtractionSettings(Section):
+    pdf_reader: Literal["pdfium", "pypdf"] = Field(default="pdfium", description="First reader for PDFs.")
+    workers: int = Field(default=2, ge=1, le=64, description="Documents read side by side.")
+    memory_bytes: int = Field(default=2**30, ge=128 * 2**20, description="Address space of one child.")
+    wall_clock_s: float = Field(default=60, gt=0, description="Time for one document ...")
+    wall_clock_per_page_s: float = Field(default=5, ge=0, description="... plus this for each page ...")
+    wall_clock_max_s: float = Field(default=3600, gt=0, description="... and never more than this.")
+    batch_chunks: int = Field(default=128, ge=1, le=2048, description="Chunks forwarded in one batch.")
+
+
+class EmbedderSettings(Section):
+    workers: int = Field(default=16, ge=1, le=256, description="Batches worked on side by side.")
+
+
+class TimesSettings(Section):
+    lease_s: float = Field(default=60, ge=1, le=3600, description="How long a silent worker keeps its work.")
+    deadline_s: float = Field(default=86_400, ge=1, description="How long a document may wait for others at most.")
+    max_tries: int = Field(default=3, ge=1, le=100, description="Tries of one document.")
+    max_losses: int = Field(default=10, ge=1, le=1000, description="Expired leases of one document.")
+
+
+class ReconcilerSettings(Section):
+    audit_interval_s: float = Field(default=300, gt=0, description="Time between two audits of the vector store.")
+    janitor_interval_s: float = Field(default=3600, gt=0, description="Time between two sweeps of the object store.")
+    originals_grace_s: float = Field(default=86_400, gt=0, description="Age at which an original without a row goes.")
+
+
+class MetricsSettings(Section):
+    host: str = Field(default="0.0.0.0", description="Address the metrics are served on.")  # noqa: S104 - scraped from outside the container
+    port: int = Field(default=9464, ge=0, le=65535, description="Port of the metrics; 0 takes a free one.")
+
+
+class LogSettings(Section):
+    format: Literal["json", "console"] = Field(default="json", description="One JSON object a line, or for a person.")
+    level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level written.")
+
+
+class HttpSettings(Section):
+    host: str = Field(default="0.0.0.0", description="Address the gateway listens on.")  # noqa: S104 - a container's only way to be reached
+    port: int = Field(default=8000, ge=0, le=65535, description="Port the gateway listens on.")
+    public_url: HttpUrl | None = Field(default=None, description="How clients reach it, where that differs.")
+    upload_gap_s: float = Field(default=15, gt=0, description="Longest silence within an upload.")
+    cursor_secret: SecretStr | None = Field(
+        default=None, description="Signs cursors; made and kept in the table when unset."
+    )
+
+
+SECTIONS: dict[str, type[Section]] = {
+    "database": DatabaseSettings,
+    "broker": BrokerSettings,
+    "qdrant": QdrantSettings,
+    "embeddings": EmbeddingsSettings,
+    "objects": ObjectsSettings,
+    "limits": LimitsSettings,
+    "chunking": ChunkingSettings,
+    "extraction": ExtractionSettings,
+    "embedder": EmbedderSettings,
+    "times": TimesSettings,
+    "reconciler": ReconcilerSettings,
+    "metrics": MetricsSettings,
+    "log": LogSettings,
+    "http": HttpSettings,
+}
+"""Every section there is; a shared environment may name any of them to any service."""
+
+STANDALONE: dict[str, str] = {
+    "SLUICE_HOME": "Where the local stack keeps its data; `.sluice` in the project's root by default.",
+    "SLUICE_PORT": "Port of the gateway on the local stack; 8000 by default.",
+    "SLUICE_URL": "Address the client and the command line talk to.",
+    "SLUICE_API_KEY": "Key the client and the command line use; else the one line of `$SLUICE_HOME/api-key`.",
+    "SLUICE_ENV_FILE": "Another `.env` file; relative paths count from the folder the service starts in.",
+    "SLUICE_CORPUS": "Folder of real documents for the tests that want one.",
+    "SLUICE_TEST_QDRANT_URL": "A real Qdrant for the contract suite.",
+    "SLUICE_FAILPOINTS": "Named fail points to switch on; for tests only.",
+}
+
+
+class ServiceSettings(BaseSettings):
+    """Settings of one service: the environment first, then a UTF-8 `.env` file."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter=DELIMITER, extra="ignore", frozen=True, env_file_encoding="utf-8"
+    )
+
+    database: DatabaseSettings
+    broker: BrokerSettings
+    times: TimesSettings = TimesSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    log: LogSettings = LogSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - pydantic-settings gives the signature
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, dotenv_settings
+
+
+S = TypeVar("S", bound=ServiceSettings)
+
+
+def load_settings(settings_type: type[S], environment: Mapping[str, str] | None = None) -> S:
+    """Read the settings of one service, or say which one is wrong.
+
+    Unknown names are ignored in the `.env` file, which other programs may share, and refused in the
+    environment, where they are typing mistakes.
+
+    Raises:
+        SettingsError: names each wrong, missing or unknown setting.
+    """
+    environment = os.environ if environment is None else environment
+    _refuse_unknown(environment)
+    env_file = Path(environment.get("SLUICE_ENV_FILE", ".env")).absolute()
+    try:
+        return settings_type(_env_file=env_file if env_file.is_file() else None)  # type: ignore[call-arg]  # pydantic-settings takes it
+    except ValidationError as error:
+        raise SettingsError("\n".join(_describe(item) for item in error.errors())) from error
+
+
+def known_names() -> set[str]:
+    """Every name that may stand in the environment."""
+    names = {
+        f"{PREFIX}{section}{DELIMITER}{field}".upper()
+        for section, model in SECTIONS.items()
+        for field in model.model_fields
+    }
+    return names | set(STANDALONE)
+
+
+def _refuse_unknown(environment: Mapping[str, str]) -> None:
+    unknown = sorted(
+        name for name in environment if name.upper().startswith(PREFIX) and name.upper() not in known_names()
+    )
+    if unknown:
+        raise SettingsError("\n".join(f"{name}: there is no such setting" for name in unknown))
+
+
+def _describe(item: Any) -> str:  # pydantic's ErrorDetails; a TypedDict of another package
+    name = PREFIX + DELIMITER.join(str(part) for part in item["loc"]).upper()
+    return f"{name}: {item['msg']}"

@@ -1,0 +1,186 @@
+"""The only module that knows that tasks travel by Dramatiq on Redis."""
+
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import TypeVar
+
+import dramatiq
+import redis
+import structlog
+from dramatiq.brokers.redis import RedisBroker
+from dramatiq.errors import ConnectionClosed
+from dramatiq.worker import Worker
+
+from sluice_common.contract import Task, parse_task
+from sluice_common.errors import ConflictError, InvalidTask, QueueUnavailable, TransientError
+from sluice_common.metrics import StageMetrics
+from sluice_common.settings import BrokerSettings
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T", bound=Task)
+
+WORKER_TIMEOUT_MS = 20
+"""Longest pause between two polls of an idle queue; Dramatiq's own second costs 160 to 800 ms at each hop."""
+
+HEARTBEAT_TIMEOUT_MS = 60_000
+MAINTENANCE_CHANCE = 100_000
+"""Of a million commands. A courtesy: leases in the table, not the broker, make a dead worker harmless."""
+
+DEAD_MESSAGE_TTL_MS = 3_600_000
+
+
+class DramatiqQueue:
+    """Sends tasks by name: the sender needs neither the receiver's code nor its libraries."""
+
+    def __init__(self, broker: RedisBroker) -> None:
+        self._broker = broker
+
+    def send(self, task: Task) -> None:
+        """Put *task* on its queue, as a JSON message of less than 300 bytes.
+
+        Raises:
+            QueueUnavailable: not sent; the dispatch loop will send it later.
+        """
+        try:
+            self._broker.enqueue(message_of(task))
+        except (redis.RedisError, ConnectionClosed) as error:
+            raise QueueUnavailable(type(error).__name__) from error
+
+    def epoch(self) -> tuple[str, int]:
+        """The server's run id and a counter that this call increments; either one changes when Redis forgets.
+
+        Raises:
+            QueueUnavailable: no answer.
+        """
+        client = self._broker.client
+        try:
+            seq = client.incr(f"{self._broker.namespace}:keeper:seq")
+            return str(client.info("server")["run_id"]), int(seq)
+        except redis.RedisError as error:
+            raise QueueUnavailable(type(error).__name__) from error
+
+    def ping(self) -> None:
+        """Raise QueueUnavailable unless Redis answers."""
+        try:
+            self._broker.client.ping()
+        except redis.RedisError as error:
+            raise QueueUnavailable(type(error).__name__) from error
+
+    def close(self) -> None:
+        self._broker.close()
+        self._broker.client.close()
+
+
+def message_of(task: Task) -> dramatiq.Message[None]:
+    """The message that stands for *task*."""
+    return dramatiq.Message(
+        queue_name=task.queue, actor_name=task.actor, args=(), kwargs=task.model_dump(mode="json"), options={}
+    )
+
+
+def open_broker(settings: BrokerSettings, *middleware: dramatiq.Middleware) -> RedisBroker:
+    """A broker with nothing of Dramatiq's own middleware: retries, time limits and results live in the table.
+
+    Its connections give up soon, because a hint that is late is better than a request that hangs.
+    """
+    client = redis.Redis.from_url(
+        settings.url, socket_timeout=5, socket_connect_timeout=2, health_check_interval=30, retry=None
+    )
+    return RedisBroker(  # type: ignore[no-untyped-call]  # Dramatiq leaves its constructor untyped
+        client=client,
+        middleware=list(middleware),
+        namespace=settings.namespace,
+        heartbeat_timeout=HEARTBEAT_TIMEOUT_MS,
+        maintenance_chance=MAINTENANCE_CHANCE,
+        dead_message_ttl=DEAD_MESSAGE_TTL_MS,
+    )
+
+
+def open_queue(settings: BrokerSettings) -> DramatiqQueue:
+    """A queue to send to; connects at first use."""
+    return DramatiqQueue(open_broker(settings))
+
+
+def serve(
+    broker: RedisBroker, task_type: type[T], handler: Callable[[T], str], *, stage: str, metrics: StageMetrics
+) -> None:
+    """Let *handler* do every task of this type that the broker delivers.
+
+    The message is acknowledged whatever happens: what must be done again has a row that says so.
+
+    Args:
+        broker: where the worker of this process listens.
+        task_type: which messages.
+        handler: returns the outcome, such as `ok` or `skipped`, for the log and the metric.
+        stage: `extract` or `embed`, for the log and the metric.
+        metrics: counts the runs and times them.
+    """
+
+    def run(**fields: object) -> None:
+        started = time.monotonic()
+        with structlog.contextvars.bound_contextvars(stage=stage, actor=task_type.actor, **fields):
+            outcome = _outcome_of(lambda: handler(parse_task(task_type, fields)))
+            duration_s = time.monotonic() - started
+            if outcome != "skipped":
+                metrics.count(stage, outcome, duration_s)
+            level = log.debug if outcome == "skipped" else log.info
+            level("task_finished", outcome=outcome, duration_s=round(duration_s, 4))
+
+    dramatiq.actor(actor_name=task_type.actor, queue_name=task_type.queue, broker=broker)(run)
+
+
+def _outcome_of(handle: Callable[[], str]) -> str:
+    try:
+        return handle()
+    except ConflictError as error:
+        log.info("task_fenced", code=error.code)
+        return "skipped"
+    except InvalidTask as error:
+        log.exception("task_invalid", detail=error.detail)
+        return error.code
+    except TransientError as error:
+        log.warning("task_postponed", code=error.code, detail=error.detail)
+        time.sleep(random.uniform(0.5, 1.5))  # noqa: S311 - or an outage burns the whole queue in seconds
+        return error.code
+    except Exception:  # the row's lease brings the work back; the worker must go on
+        log.exception("task_crashed")
+        return "internal"
+
+
+class OnShutdown(dramatiq.Middleware):
+    """Calls back as soon as the worker is told to stop, while its tasks are still running."""
+
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self._callback = callback
+
+    def before_worker_shutdown(self, broker: dramatiq.Broker, worker: Worker) -> None:  # noqa: ARG002 - Dramatiq's signature
+        self._callback()
+
+
+def run_worker(broker: RedisBroker, *, queues: Sequence[str], threads: int, stop_timeout_s: float) -> None:
+    """Work until SIGTERM or SIGINT, then stop within *stop_timeout_s*.
+
+    One worker process, started here and not by Dramatiq's command: that one keeps a second process alive only to
+    watch the first, which the container's or the supervisor's job is anyway, and reads its settings from names
+    that are not ours.
+    """
+    stopping = threading.Event()
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    worker = Worker(broker, queues=set(queues), worker_timeout=WORKER_TIMEOUT_MS, worker_threads=threads)
+    worker.queue_prefetch = threads
+    worker.start()
+    broker.emit_after("process_boot")
+    log.info("worker_started", queues=list(queues), threads=threads)
+    stopping.wait()
+    log.info("worker_stopping")
+    worker.stop(timeout=int(stop_timeout_s * 1000))

@@ -1,0 +1,67 @@
+"""What several kinds of tests use: real PostgreSQL and Redis, the whole local stack, the folder of real documents."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+from move_guard import install_move_guard
+
+from sluice_common import migrations
+from sluice_common.database import Database, open_database
+from sluice_common.settings import DatabaseSettings
+from sluice_local.postgres import VOLATILE, LocalPostgres
+
+
+def missing(what: str) -> None:
+    """Skip on a laptop, fail in CI: one place decides."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(what)
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def corpus() -> Path:
+    """The folder of real documents; the one thing that CI may do without."""
+    folder = os.environ.get("SLUICE_CORPUS")
+    if not folder:
+        pytest.skip("SLUICE_CORPUS names no folder of real documents")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory) -> Iterator[LocalPostgres]:
+    """A PostgreSQL server for all tests of this run."""
+    with LocalPostgres(tmp_path_factory.mktemp("postgres"), settings=VOLATILE) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def new_database_url(postgres) -> Callable[[], str]:
+    """Makes a database of its own with the newest tables, copied from one that was migrated once."""
+    template = f"template_{uuid4().hex[:8]}"
+    template_url = DatabaseSettings(url=postgres.create_database(template)).url
+    migrations.upgrade(template_url)
+    install_move_guard(template_url)
+
+    def make() -> str:
+        name = f"test_{uuid4().hex[:12]}"
+        with psycopg.connect(postgres.url, autocommit=True) as connection:
+            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        return postgres.url.rpartition("/")[0] + f"/{name}"
+
+    return make
+
+
+@pytest.fixture
+def database_url(new_database_url) -> str:
+    return new_database_url()
+
+
+@pytest.fixture
+def database(database_url) -> Iterator[Database]:
+    database = open_database(DatabaseSettings(url=database_url), application="tests")
+    yield database
+    database.close()
