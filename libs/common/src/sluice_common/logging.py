@@ -8,7 +8,7 @@ import structlog
 
 from sluice_common.settings import LogSettings
 
-_QUIET = ("httpx", "httpx2", "httpcore", "openai", "botocore", "boto3", "urllib3", "pypdf", "alembic")
+_QUIET = ("dramatiq", "httpx", "httpx2", "httpcore", "openai", "botocore", "boto3", "urllib3", "pypdf", "alembic")
 
 
 def configure_logging(settings: LogSettings, *, service: str) -> None:

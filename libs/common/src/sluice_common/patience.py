@@ -13,7 +13,8 @@ T = TypeVar("T")
 
 def full_jitter(tries: int, *, base: timedelta, longest: timedelta) -> timedelta:
     """A random pause up to `base * 2 ** tries`, so that those who wait do not come back together."""
-    return random.uniform(0, 1) * min(base * 2 ** min(tries, 16), longest)  # noqa: S311 - no secret
+    bound = min(base * 2.0 ** min(tries, 16), longest)
+    return bound * random.uniform(0, 1)  # noqa: S311 - spreads load and guards nothing
 
 
 def until_database_answers(do: Callable[[], T], *, patience: timedelta) -> T:

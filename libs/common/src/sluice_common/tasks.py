@@ -123,13 +123,14 @@ def serve(
 
     def run(**fields: object) -> None:
         started = time.monotonic()
-        with structlog.contextvars.bound_contextvars(stage=stage, actor=task_type.actor, **fields):
-            outcome = _outcome_of(lambda: handler(parse_task(task_type, fields)))
-            duration_s = time.monotonic() - started
-            if outcome != "skipped":
-                metrics.count(stage, outcome, duration_s)
-            level = log.debug if outcome == "skipped" else log.info
-            level("task_finished", outcome=outcome, duration_s=round(duration_s, 4))
+        structlog.contextvars.clear_contextvars()  # of the thread's last task; a handler binds what it learns
+        structlog.contextvars.bind_contextvars(stage=stage, actor=task_type.actor, **fields)
+        outcome = _outcome_of(lambda: handler(parse_task(task_type, fields)))
+        duration_s = time.monotonic() - started
+        if outcome != "skipped":
+            metrics.count(stage, outcome, duration_s)
+        level = log.debug if outcome == "skipped" else log.info
+        level("task_finished", outcome=outcome, duration_s=round(duration_s, 4))
 
     dramatiq.actor(actor_name=task_type.actor, queue_name=task_type.queue, broker=broker)(run)
 

@@ -1,0 +1,47 @@
+"""The adapters that the settings ask for; a vendor's library is loaded only when it is used."""
+
+from typing import TYPE_CHECKING
+
+from sluice_common.adapters.ensured import EnsuredVectorStore
+from sluice_common.adapters.filesystem import FilesystemObjectStore
+from sluice_common.ports import EmbeddingProvider, ObjectStore, VectorStore
+from sluice_common.settings import EmbeddingsSettings, ObjectsSettings, QdrantSettings, SettingsError
+
+if TYPE_CHECKING:
+    from sluice_common.adapters.openai_embeddings import OpenAIEmbeddings
+
+
+def build_object_store(settings: ObjectsSettings) -> ObjectStore:
+    """The object store of the wanted kind; nothing is opened yet.
+
+    Raises:
+        SettingsError: the folder or the bucket is not named.
+    """
+    if settings.kind == "s3":
+        from sluice_common.adapters.s3 import open_s3  # noqa: PLC0415 - a store on disk needs no boto3
+
+        return open_s3(settings)
+    if settings.root is None:
+        raise SettingsError("SLUICE_OBJECTS__ROOT: is needed when SLUICE_OBJECTS__KIND is filesystem")
+    return FilesystemObjectStore(settings.root)
+
+
+def build_embeddings(settings: EmbeddingsSettings) -> "OpenAIEmbeddings":
+    """The embedding provider; nothing is sent yet. The caller closes it."""
+    from sluice_common.adapters.openai_embeddings import OpenAIEmbeddings  # noqa: PLC0415 - half a second to load
+
+    return OpenAIEmbeddings(settings)
+
+
+def build_vector_store(settings: QdrantSettings, provider: EmbeddingProvider) -> VectorStore:
+    """The index for the provider's model; made at its first use, when the provider has told its dimensions."""
+    from sluice_common.adapters.qdrant import QdrantVectorStore, index_name, open_qdrant  # noqa: PLC0415 - as above
+
+    client = open_qdrant(settings)
+
+    def open_store() -> VectorStore:
+        dimensions = provider.dimensions()
+        index = index_name(settings.index_prefix, provider.model, dimensions)
+        return QdrantVectorStore(client, index=index, dimensions=dimensions)
+
+    return EnsuredVectorStore(open_store)

@@ -1,0 +1,1 @@
+"""Embeds chunks, stores the vectors and publishes finished runs."""

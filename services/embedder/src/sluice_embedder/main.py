@@ -1,0 +1,110 @@
+"""The composition root of the embedder: `python -m sluice_embedder.main`."""
+
+import os
+import socket
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from dramatiq.brokers.redis import RedisBroker
+
+from sluice_common import __version__
+from sluice_common.adapters.build import build_embeddings, build_vector_store
+from sluice_common.batches import Batches
+from sluice_common.contract import EMBED_QUEUE
+from sluice_common.database import open_database
+from sluice_common.hints import Hints
+from sluice_common.jobs import Pings
+from sluice_common.logging import configure_logging
+from sluice_common.measuring import MeasuredProvider
+from sluice_common.metrics import StageMetrics, make_registry, serve_metrics
+from sluice_common.migrations import check_schema
+from sluice_common.settings import SettingsError, load_settings
+from sluice_common.tasks import DramatiqQueue, OnShutdown, open_broker, run_worker
+from sluice_common.times import Times, times_of
+from sluice_embedder.actors import register
+from sluice_embedder.batching import Coalescer
+from sluice_embedder.claims import Claims
+from sluice_embedder.deps import EmbedderDeps
+from sluice_embedder.metrics import EmbeddingMetrics
+from sluice_embedder.pacing import PacedProvider, Pacer
+from sluice_embedder.settings import EmbedderSettings
+
+
+@dataclass(frozen=True)
+class Embedder:
+    """A worker that is ready to run."""
+
+    broker: RedisBroker
+    threads: int
+    times: Times
+
+    def run(self) -> None:
+        """Work until told to stop."""
+        run_worker(
+            self.broker,
+            queues=[EMBED_QUEUE],
+            threads=self.threads,
+            stop_timeout_s=self.times.stop_grace.total_seconds(),
+        )
+
+
+def build(settings: EmbedderSettings, stack: ExitStack) -> Embedder:
+    """Open everything the embedder uses; the stack closes it in reverse order."""
+    times = times_of(settings.times)
+    registry = make_registry(version=__version__)
+    database = open_database(settings.database, application="sluice-embedder")
+    stack.callback(database.close)
+    check_schema(database)
+    batches = Batches(database, times)
+    claims = Claims(batches)
+    broker = open_broker(settings.broker, OnShutdown(claims.release_all))
+    stack.callback(broker.close)
+    metrics = EmbeddingMetrics(registry)
+    provider = build_embeddings(settings.embeddings)
+    stack.callback(provider.close)
+    coalescer = _open_coalescer(settings, PacedProvider(MeasuredProvider(provider, registry), Pacer()), stack)
+    deps = EmbedderDeps(
+        batches=batches,
+        vectors=build_vector_store(settings.qdrant, provider),
+        provider=provider,
+        coalescer=coalescer,
+        claims=claims,
+        hints=Hints(DramatiqQueue(broker)),
+        pings=Pings(database),
+        times=times,
+        metrics=metrics,
+        owner=f"{socket.gethostname()}:{os.getpid()}",
+    )
+    register(broker, deps, StageMetrics(registry))
+    stack.callback(serve_metrics(settings.metrics, registry))
+    return Embedder(broker, settings.embedder.workers, times)
+
+
+def main() -> int:
+    """Run the embedder; 2 means a wrong setting."""
+    try:
+        settings = load_settings(EmbedderSettings)
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    configure_logging(settings.log, service="embedder")
+    with ExitStack() as stack:
+        build(settings, stack).run()
+    return 0
+
+
+def _open_coalescer(settings: EmbedderSettings, provider: PacedProvider, stack: ExitStack) -> Coalescer:
+    embeddings = settings.embeddings
+    coalescer = Coalescer(
+        provider,
+        batch_size=embeddings.batch_size,
+        max_in_flight=embeddings.max_in_flight,
+        linger_s=embeddings.linger_s,
+    )
+    stack.callback(coalescer.close)
+    return coalescer
+
+
+if __name__ == "__main__":
+    sys.exit(main())
