@@ -9,10 +9,12 @@ import psycopg
 import pytest
 from move_guard import install_move_guard
 
+from sluice_client import SluiceClient
 from sluice_common import migrations
 from sluice_common.database import Database, open_database
 from sluice_common.settings import DatabaseSettings
 from sluice_local.postgres import VOLATILE, LocalPostgres
+from sluice_local.stack import LocalStack
 
 
 def missing(what: str) -> None:
@@ -65,3 +67,23 @@ def database(database_url) -> Iterator[Database]:
     database = open_database(DatabaseSettings(url=database_url), application="tests")
     yield database
     database.close()
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory) -> Iterator[LocalStack]:
+    """The whole pipeline as real processes, for every test that only uses it."""
+    with LocalStack(tmp_path_factory.mktemp("stack"), environment=system(), postgres_settings=VOLATILE) as running:
+        running.wait_until_ready()
+        yield running
+
+
+@pytest.fixture
+def client(stack) -> Iterator[SluiceClient]:
+    with SluiceClient(stack.url, stack.api_key) as client:
+        yield client
+
+
+def system(**settings: str) -> dict[str, str]:
+    """The environment of a stack: what programs need, and these settings; none of the person's own."""
+    needed = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TZ") if name in os.environ}
+    return needed | settings

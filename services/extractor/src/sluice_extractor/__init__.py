@@ -1,0 +1,1 @@
+"""Reads documents, cuts them into chunks and forwards them in batches."""

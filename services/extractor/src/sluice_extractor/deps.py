@@ -1,0 +1,32 @@
+"""Exactly what the extractor's handlers use."""
+
+from dataclasses import dataclass
+
+from sluice_common.batches import Batches
+from sluice_common.documents import Documents
+from sluice_common.hints import Hints
+from sluice_common.jobs import Pings
+from sluice_common.ports import ObjectStore
+from sluice_common.settings import ChunkingSettings, ExtractionSettings
+from sluice_common.times import Times
+from sluice_extractor.leases import Leases
+from sluice_extractor.metrics import ExtractionMetrics
+from sluice_extractor.sandbox import Sandbox
+
+
+@dataclass(frozen=True)
+class ExtractorDeps:
+    documents: Documents
+    batches: Batches
+    objects: ObjectStore
+    sandbox: Sandbox
+    leases: Leases
+    hints: Hints
+    pings: Pings
+    times: Times
+    chunking: ChunkingSettings
+    extraction: ExtractionSettings
+    max_chunks: int
+    metrics: ExtractionMetrics
+    owner: str
+    """Who holds the leases: host and process."""

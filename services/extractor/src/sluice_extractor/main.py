@@ -1,0 +1,122 @@
+"""The composition root of the extractor: `python -m sluice_extractor.main`."""
+
+import os
+import socket
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from dramatiq.brokers.redis import RedisBroker
+
+from sluice_common import __version__
+from sluice_common.adapters.build import build_object_store
+from sluice_common.batches import Batches
+from sluice_common.contract import EXTRACT_QUEUE
+from sluice_common.database import open_database
+from sluice_common.documents import Documents
+from sluice_common.hints import Hints
+from sluice_common.jobs import Pings
+from sluice_common.logging import configure_logging
+from sluice_common.metrics import StageMetrics, make_registry, serve_metrics
+from sluice_common.migrations import check_schema
+from sluice_common.settings import SettingsError, load_settings
+from sluice_common.tasks import DramatiqQueue, OnShutdown, open_broker, run_worker
+from sluice_common.times import Times, times_of
+from sluice_extractor.actors import register
+from sluice_extractor.deps import ExtractorDeps
+from sluice_extractor.leases import Leases
+from sluice_extractor.metrics import ExtractionMetrics
+from sluice_extractor.sandbox import ReadLimits, Sandbox
+from sluice_extractor.settings import ExtractorSettings
+
+_LEASE_CONNECTIONS = 1
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """A worker that is ready to run."""
+
+    broker: RedisBroker
+    threads: int
+    times: Times
+
+    def run(self) -> None:
+        """Work until told to stop."""
+        run_worker(
+            self.broker,
+            queues=[EXTRACT_QUEUE],
+            threads=self.threads,
+            stop_timeout_s=self.times.stop_grace.total_seconds(),
+        )
+
+
+def build(settings: ExtractorSettings, stack: ExitStack) -> Extractor:
+    """Open everything the extractor uses; the stack closes it in reverse order."""
+    times = times_of(settings.times)
+    registry = make_registry(version=__version__)
+    stage_metrics = StageMetrics(registry)
+    # the children's server starts first, while this process has no threads and no connections to inherit
+    sandbox = stack.enter_context(Sandbox(_read_limits(settings)))
+    database = open_database(settings.database, application="sluice-extractor")
+    stack.callback(database.close)
+    check_schema(database)
+    leases = _open_leases(settings, times, stack)
+    broker = open_broker(settings.broker, OnShutdown(leases.release_all))
+    stack.callback(broker.close)
+    tries = {"max_tries": settings.times.max_tries, "max_losses": settings.times.max_losses}
+    deps = ExtractorDeps(
+        documents=Documents(database, times, **tries),
+        batches=Batches(database, times),
+        objects=build_object_store(settings.objects),
+        sandbox=sandbox,
+        leases=leases,
+        hints=Hints(DramatiqQueue(broker)),
+        pings=Pings(database),
+        times=times,
+        chunking=settings.chunking,
+        extraction=settings.extraction,
+        max_chunks=settings.limits.max_chunks,
+        metrics=ExtractionMetrics(registry),
+        owner=f"{socket.gethostname()}:{os.getpid()}",
+    )
+    register(broker, deps, stage_metrics)
+    stack.callback(serve_metrics(settings.metrics, registry))
+    return Extractor(broker, settings.extraction.workers, times)
+
+
+def main() -> int:
+    """Run the extractor; 2 means a wrong setting."""
+    try:
+        settings = load_settings(ExtractorSettings)
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    configure_logging(settings.log, service="extractor")
+    with ExitStack() as stack:
+        build(settings, stack).run()
+    return 0
+
+
+def _open_leases(settings: ExtractorSettings, times: Times, stack: ExitStack) -> Leases:
+    database = open_database(settings.database, application="sluice-extractor-leases", pool_size=_LEASE_CONNECTIONS)
+    stack.callback(database.close)
+    leases = Leases(Documents(database, times), times)
+    leases.start()
+    stack.callback(leases.close)
+    return leases
+
+
+def _read_limits(settings: ExtractorSettings) -> ReadLimits:
+    extraction = settings.extraction
+    return ReadLimits(
+        memory_bytes=extraction.memory_bytes,
+        wall_clock_s=extraction.wall_clock_s,
+        wall_clock_per_page_s=extraction.wall_clock_per_page_s,
+        wall_clock_max_s=extraction.wall_clock_max_s,
+        max_pages=settings.limits.max_pages,
+        max_text_chars=settings.limits.max_text_chars,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,112 @@
+"""Compares what the table says, what the store holds and what bytes are kept: all differences must be empty."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psycopg
+
+from sluice_local.stack import LocalStack
+
+
+def wait_until(condition: Callable[[], bool], *, seconds: float, message: str) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(message)
+        time.sleep(0.05)
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What is wrong; every one must be empty or zero."""
+
+    unfinished: list[str]
+    stuck: int
+    missing_points: int
+    orphan_points: int
+    wrong_counters: int
+    originals_missing: int
+
+
+class Oracle:
+    """Looks behind a running stack."""
+
+    def __init__(self, stack: LocalStack) -> None:
+        settings = stack.environment_of("reconciler")
+        self._database = settings["SLUICE_DATABASE__URL"]
+        self._originals = Path(settings["SLUICE_OBJECTS__ROOT"])
+        self._vectors = httpx.Client(
+            base_url=settings["SLUICE_QDRANT__URL"],
+            headers={"api-key": settings.get("SLUICE_QDRANT__API_KEY", "")},
+            timeout=30,
+        )
+
+    def query(self, statement: str) -> list[tuple]:
+        with psycopg.connect(self._database, autocommit=True) as connection:
+            return connection.execute(statement).fetchall()
+
+    def unfinished(self) -> list[str]:
+        rows = self.query(
+            "SELECT id, state, error_code FROM documents WHERE lifecycle = 'active' "
+            "AND state IN ('queued', 'extracting', 'embedding', 'verifying')"
+        )
+        return [f"{row[0]} {row[1]} {row[2]}" for row in rows]
+
+    def points(self) -> set[tuple[str, int]]:
+        """Every point in the store, with its run."""
+        found = set()
+        for collection in self._vectors.get("/collections").json()["result"]["collections"]:
+            offset = None
+            while True:
+                body = {"limit": 5000, "with_payload": ["run"], "with_vector": False, "offset": offset}
+                page = self._vectors.post(f"/collections/{collection['name']}/points/scroll", json=body).json()[
+                    "result"
+                ]
+                found |= {(str(point["id"]), point["payload"]["run"]) for point in page["points"]}
+                offset = page.get("next_page_offset")
+                if offset is None:
+                    break
+        return found
+
+    def chunks(self) -> set[tuple[str, int]]:
+        """Every chunk of a published run, by the id of its point."""
+        rows = self.query("SELECT k.point_id, k.run_id FROM chunks k JOIN documents d ON d.published_run = k.run_id")
+        return {(str(row[0]), row[1]) for row in rows}
+
+    def findings(self) -> Findings:
+        points, chunks = self.points(), self.chunks()
+        return Findings(
+            unfinished=self.unfinished(),
+            stuck=self.query(
+                "SELECT count(*) FROM documents d WHERE lifecycle = 'active' AND state = 'embedding' AND NOT EXISTS ("
+                "SELECT 1 FROM batches b WHERE b.run_id = d.active_run AND b.state IN ('pending', 'running'))"
+            )[0][0],
+            missing_points=len(chunks - points),
+            orphan_points=len(points - chunks),
+            wrong_counters=self.query(
+                "SELECT count(*) FROM runs r WHERE r.state IN ('embedding', 'published') AND r.n_done <> ("
+                "SELECT count(*) FROM batches b WHERE b.run_id = r.id AND b.state = 'done')"
+            )[0][0],
+            originals_missing=sum(
+                not (self._originals / key).is_file()
+                for (key,) in self.query(
+                    "SELECT o.storage_key FROM originals o JOIN documents d ON d.id = o.document_id "
+                    "WHERE d.lifecycle = 'active'"
+                )
+            ),
+        )
+
+    def settle(self, *, seconds: float) -> Findings:
+        """Wait until nothing is wrong, or until the time is up; returns what is left."""
+        deadline = time.monotonic() + seconds
+        while True:
+            findings = self.findings()
+            if findings == CLEAN or time.monotonic() > deadline:
+                return findings
+            time.sleep(0.5)
+
+
+CLEAN = Findings([], 0, 0, 0, 0, 0)
