@@ -24,7 +24,7 @@ def manifest(corpus) -> list[dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def documents(stack, corpus, manifest):
+def documents(corpus, manifest, stack):
     """Every file of the corpus, uploaded at once, when it has ended: by its path."""
     with SluiceClient(stack.url, stack.api_key, timeout_s=120) as client:
         client.create_collection(COLLECTION)
@@ -86,25 +86,31 @@ def test_a_phrase_of_a_document_finds_it_in_the_first_three_hits(documents, stac
 
 
 def phrases_of(documents, client) -> list[tuple[str, str, set[str]]]:
-    """A phrase from the middle of twenty documents and more, Korean ones first; and which documents have it."""
-    by_sha: dict[str, set[str]] = {}
-    for document in documents.values():
-        by_sha.setdefault(document.sha256, set()).add(document.id)
+    """A phrase that only one content has, from twenty documents and more, Korean ones first; and who has it.
+
+    The corpus holds some contents twice or nearly so: a phrase of several would be found in any of them.
+    """
+    words_by_path = {
+        path: " ".join(chunk.text for chunk in client.chunks(document.id, limit=100)).split()
+        for path, document in sorted(documents.items())
+        if document.status == "ready"
+    }
+    text_by_sha = {documents[path].sha256: " ".join(words) for path, words in words_by_path.items()}
     korean, others = [], []
-    for path, document in sorted(documents.items()):
-        if document.status != "ready":
-            continue
-        text = " ".join(chunk.text for chunk in client.chunks(document.id, limit=100))
-        words = text.split()
-        if len(words) < 40:
-            if has_hangul(text) and len(words) >= 8:
-                korean.append((" ".join(words[:8]), path, by_sha[document.sha256]))
-            continue
-        middle = len(words) // 2
-        phrase = " ".join(words[middle : middle + 12])
-        (korean if has_hangul(phrase) else others).append((phrase, path, by_sha[document.sha256]))
-    step = max(1, len(others) // 20)
-    return korean[:10] + others[::step][:20]
+    for path, words in words_by_path.items():
+        phrase = own_phrase(words, documents[path].sha256, text_by_sha)
+        if phrase is not None:
+            holders = {d.id for d in documents.values() if d.sha256 == documents[path].sha256}
+            (korean if has_hangul(phrase) else others).append((phrase, path, holders))
+    return korean[:10] + others[:: max(1, len(others) // 25)]
+
+
+def own_phrase(words: list[str], sha256: str, text_by_sha: dict[str, str]) -> str | None:
+    """Twelve words of the middle, or eight of a short document, that stand in no other content."""
+    length = 12 if len(words) >= 40 else 8
+    phrase = " ".join(words[len(words) // 2 :][:length])
+    is_own = all(phrase not in text for other, text in text_by_sha.items() if other != sha256)
+    return phrase if len(phrase.split()) == length and is_own else None
 
 
 def has_hangul(text: str) -> bool:

@@ -28,7 +28,13 @@ _HISTORY = sa.text("""
     ORDER BY e.id LIMIT :limit
 """)
 
-_LATEST = sa.text("SELECT document_id, max(id) AS id FROM document_events WHERE document_id = ANY(:ids) GROUP BY 1")
+# One descent of the index per document; grouping would read every event that the documents ever had.
+_LATEST = sa.text("""
+    SELECT asked.document_id, e.id
+    FROM unnest(CAST(:ids AS uuid[])) AS asked(document_id)
+    CROSS JOIN LATERAL (SELECT max(id) AS id FROM document_events WHERE document_id = asked.document_id) AS e
+    WHERE e.id IS NOT NULL
+""")
 
 
 @dataclass(frozen=True)

@@ -116,16 +116,6 @@ class QdrantVectorStore:
             else:
                 self._upsert_json(_json_of(points, rows))
 
-    def set_attributes(self, document_id: UUID, attributes: Mapping[str, Any]) -> None:
-        """Replace the attributes of every point of the document; searches see them when this returns."""
-        with self._named_errors():
-            self._client.set_payload(
-                self._index,
-                payload={"attributes": _stored_attributes(attributes)},
-                points=models.FilterSelector(filter=models.Filter(must=[_is("document", str(document_id))])),
-                wait=True,
-            )
-
     def count_of_run(self, run_id: int) -> int:
         """Exact number of points of the run."""
         return self._count(_is("run", run_id))

@@ -1,0 +1,56 @@
+.DEFAULT_GOAL := help
+PYTEST := .venv/bin/pytest
+
+##@ Run
+run: .venv ## Run the whole pipeline on this machine, without containers; EMBEDDINGS=openai embeds with OpenAI
+	@.venv/bin/sluice-local up $(if $(filter openai,$(EMBEDDINGS)),--openai) $(ARGS)
+demo: .venv ## Upload a few documents to what 'make run' runs, and search them
+	@.venv/bin/sluice-local demo
+status: .venv ## Show what 'make run' runs, and where
+	@.venv/bin/sluice-local status
+stop: .venv ## Stop what 'make run' runs
+	@.venv/bin/sluice-local stop
+doctor: .venv ## Check this machine, the stores and the provider
+	@.venv/bin/sluice-local doctor
+
+##@ Check
+check: lint types imports test-unit ## Check everything that needs no server
+test: .venv ## Run every test that this machine can; SLUICE_CORPUS names a folder of real documents
+	$(PYTEST) tests
+lint: .venv ## Look for mistakes and for other than the one format
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+types: .venv ## Check the types of every package
+	.venv/bin/mypy --strict libs/*/src services/*/src
+imports: .venv ## Check who imports whom
+	.venv/bin/lint-imports
+test-unit: .venv ## Run the fast tests; choose with T=path
+	$(PYTEST) $(or $(T),tests/unit)
+test-contracts: .venv ## Run every adapter against the promises of its port; choose with T=path
+	$(PYTEST) $(or $(T),tests/contracts tests/migrations)
+test-acceptance: .venv ## Run the whole local stack over HTTP; choose with T=path
+	$(PYTEST) $(or $(T),tests/acceptance)
+test-faults: .venv ## Kill, stop and wipe things while documents go through; choose with T=path
+	$(PYTEST) $(or $(T),tests/faults)
+test-browser: .venv ## Use the web page in a real browser; choose with T=path
+	$(PYTEST) $(or $(T),tests/browser)
+
+##@ Keep
+migrate: .venv ## Bring the tables of SLUICE_DATABASE__URL to this release
+	.venv/bin/python -m sluice_common.migrations
+lock: ## Write requirements.lock anew from the packages' needs; needs uv
+	uv lock
+	uv export --frozen --all-packages --all-groups --no-emit-workspace --no-header --quiet -o requirements.lock
+clean: ## Remove what can be made again: the environment and the caches, never documents
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	find libs services tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv: # every package in an environment of its own; ends at once when nothing has changed
+	@sh scripts/install.sh
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^##@ / { printf "\n%s\n", substr($$0, 5) } \
+	  /^[a-z][a-z-]*:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: help run demo status stop doctor check test lint types imports test-unit test-contracts test-acceptance \
+  test-faults test-browser migrate lock clean .venv

@@ -1,0 +1,207 @@
+"""What each loop of the reconciler does, once; `reconciler` decides how often."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from sluice_common.batches import Batches
+from sluice_common.contract import EMBED_QUEUE, EmbedBatch, Task
+from sluice_common.hints import Hints
+from sluice_common.ports import ObjectStore, StoredObject, VectorStore
+from sluice_common.reconciling import Purge, Reconciling
+from sluice_common.tasks import DramatiqQueue
+from sluice_common.times import Times
+
+log = structlog.get_logger(__name__)
+
+_AUDIT_PAGE = 1000
+_JANITOR_PAGE = 500
+
+
+class LoopMetrics:
+    """What the reconciler found and mended."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._resent = Counter(
+            "sluice_tasks_resent", "Hints that the dispatch loop sent.", ["stage"], registry=registry
+        )
+        self._found = Counter(
+            "sluice_reconciler_found",
+            "What the reconciler had to put right, by kind.",
+            ["kind"],
+            registry=registry,
+        )
+        self._crashed = Counter(
+            "sluice_reconciler_loop_failures", "Passes of a loop that raised.", ["loop"], registry=registry
+        )
+
+    def count_resent(self, tasks: Sequence[Task]) -> None:
+        for task in tasks:
+            self._resent.labels("embed" if task.queue == EMBED_QUEUE else "extract").inc()
+
+    def count_found(self, kind: str, number: int) -> None:
+        """Kinds: leases_expired, batch_leases_expired, redis_forgot, tries_used_up, deadline_passed, orphans,
+        points_missing, runs_collected, documents_purged, objects_without_row, uploads_unfinished.
+        """
+        self._found.labels(kind).inc(number)
+
+    def count_failure(self, loop: str) -> None:
+        self._crashed.labels(loop).inc()
+
+
+class BacklogCollector(Collector):
+    """Reads the table at each scrape: a gauge that can be read is not kept by adding and subtracting."""
+
+    def __init__(self, reconciling: Reconciling) -> None:
+        self._reconciling = reconciling
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        backlog = self._reconciling.backlog()
+        documents = GaugeMetricFamily("sluice_documents", "Unfinished documents, by state.", labels=["status"])
+        ages = GaugeMetricFamily(
+            "sluice_oldest_unmoved_document_age_seconds",
+            "How long the document that has not moved for longest has been in its state.",
+            labels=["status"],
+        )
+        for state in ("queued", "extracting", "embedding", "verifying"):
+            documents.add_metric([state], backlog.documents.get(state, 0))
+            ages.add_metric([state], backlog.oldest_s.get(state, 0))
+        yield documents
+        yield ages
+        yield GaugeMetricFamily("sluice_batches_waiting", "Batches that wait to be embedded.", backlog.batches_waiting)
+        yield GaugeMetricFamily("sluice_chunks_waiting", "Chunks that wait to be embedded.", backlog.chunks_waiting)
+        yield GaugeMetricFamily(
+            "sluice_stuck_documents", "Documents that nothing will ever move again; must be 0.", backlog.stuck
+        )
+
+
+class ClockGuard:
+    """Notices that the database's clock jumped, so that no document fails for a time that never passed."""
+
+    def __init__(self, reconciling: Reconciling, times: Times) -> None:
+        self._reconciling = reconciling
+        self._tolerance = times.lease
+        self._anchor = (reconciling.now(), time.monotonic())
+
+    def jump(self) -> timedelta:
+        """How far the clock has run ahead of ours since the last call; zero when it kept pace or went back."""
+        then, then_s = self._anchor
+        now, now_s = self._reconciling.now(), time.monotonic()
+        self._anchor = (now, now_s)
+        ahead = (now - then) - timedelta(seconds=now_s - then_s)
+        return ahead if ahead > self._tolerance else timedelta(0)
+
+
+@dataclass(frozen=True)
+class Loops:
+    """One pass of each loop; every pass may run in several processes at once."""
+
+    reconciling: Reconciling
+    batches: Batches
+    queue: DramatiqQueue
+    hints: Hints
+    vectors: VectorStore
+    objects: ObjectStore
+    times: Times
+    metrics: LoopMetrics
+    clock: ClockGuard
+    originals_grace: timedelta
+
+    def dispatch(self) -> None:
+        """Send again what the queue may have lost; the outbox, the retry timer and the fair release in one."""
+        tasks = self.reconciling.due_tasks()
+        self.hints.send(tasks)
+        self.metrics.count_resent(tasks)
+
+    def notice_epoch(self) -> None:
+        """When Redis forgot, every waiting row is due at once."""
+        if self.reconciling.notice_epoch(*self.queue.epoch()):
+            self.metrics.count_found("redis_forgot", 1)
+            log.warning("redis_epoch_changed")
+
+    def reap(self) -> None:
+        """Take back what silent workers held."""
+        reaped = self.reconciling.reap()
+        self.metrics.count_found("leases_expired", reaped.documents)
+        self.metrics.count_found("batch_leases_expired", reaped.batches)
+        if reaped.documents or reaped.batches:
+            log.warning("leases_expired", documents=reaped.documents, batches=reaped.batches)
+
+    def end_exhausted(self) -> None:
+        """Fail what is out of tries."""
+        self.metrics.count_found("tries_used_up", self.reconciling.fail_exhausted())
+
+    def end_overdue(self) -> None:
+        """Fail what waited for others until its deadline; a clock that jumped ahead moves the deadlines along."""
+        jump = self.clock.jump()
+        if jump:
+            log.warning("clock_jumped", seconds=jump.total_seconds())
+            self.reconciling.extend_deadlines(jump)
+        self.metrics.count_found("deadline_passed", self.reconciling.fail_overdue())
+
+    def collect(self) -> None:
+        """Remove abandoned and superseded runs, and deleted documents."""
+        self.metrics.count_found("runs_collected", self.reconciling.collect(self.vectors.delete_runs))
+        self.metrics.count_found("documents_purged", self.reconciling.purge(self._drop))
+
+    def audit(self) -> None:
+        """Compare store and table in both directions."""
+        self._remove_orphans()
+        self._repair_published()
+
+    def tidy(self) -> None:
+        """Remove originals without a row, uploads that were never finished, and old rows of ours."""
+        self.reconciling.trim()
+        before = datetime.now(UTC) - self.originals_grace
+        self.metrics.count_found("uploads_unfinished", self.objects.discard_unfinished(older_than=before))
+        for page in _pages(self.objects.entries(older_than=before)):
+            unknown = self.reconciling.unknown_keys({entry.key for entry in page})
+            for key in unknown:
+                self.objects.delete(key)
+            self.metrics.count_found("objects_without_row", len(unknown))
+
+    def _drop(self, purge: Purge) -> None:
+        self.vectors.delete_document(purge.document_id)
+        for key in purge.storage_keys:
+            self.objects.delete(key)
+
+    def _remove_orphans(self) -> None:
+        after: UUID | None = None
+        while True:
+            points, after = self.vectors.page_of_points(after, limit=_AUDIT_PAGE)
+            live = self.reconciling.live_runs()  # after the page, see there
+            orphans = [point.id for point in points if point.run_id not in live]
+            if orphans:
+                self.vectors.delete_points(orphans)
+                self.metrics.count_found("orphans", len(orphans))
+                log.warning("orphans_removed", points=len(orphans))
+            if after is None:
+                return
+
+    def _repair_published(self) -> None:
+        for run in self.reconciling.published_runs():
+            if self.vectors.count_of_run(run.run_id) == run.n_chunks:
+                continue
+            present = self.vectors.ids_of_run(run.run_id)
+            reopened = self.batches.repair(run.document_id, run.run_id, present)
+            self.hints.send([EmbedBatch(run_id=run.run_id, batch_no=number) for number in reopened])
+            self.metrics.count_found("points_missing", max(run.n_chunks - len(present), 0))
+            log.warning("points_missing", run_id=run.run_id, batches=len(reopened))
+
+
+def _pages(entries: Iterator[StoredObject]) -> Iterator[list[StoredObject]]:
+    page: list[StoredObject] = []
+    for entry in entries:
+        page.append(entry)
+        if len(page) == _JANITOR_PAGE:
+            yield page
+            page = []
+    if page:
+        yield page
