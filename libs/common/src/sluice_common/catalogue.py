@@ -45,6 +45,7 @@ class DocumentView:
     waiting_code: str | None
     """Why the work pauses: an error code of a batch or of the document itself, while its time has not come."""
     queue_position: int | None
+    """Among the tenant's queued documents; counted to 1000 and no further."""
     warnings: Sequence[Mapping[str, Any]]  # JSON: code and detail
     attributes: Mapping[str, Any]  # the client's own JSON
     options: Mapping[str, Any]  # as validated by the gateway
@@ -93,9 +94,10 @@ _SELECT = """
            COALESCE(b.waiting_code, CASE WHEN d.state = 'queued' AND d.not_before > now()
                                          THEN COALESCE(d.error_code, 'backoff') END) AS waiting_code,
            CASE WHEN d.state = 'queued' THEN (
-               SELECT count(*) + 1 FROM documents e
-               WHERE e.state = 'queued' AND e.lifecycle = 'active' AND e.tenant_id = d.tenant_id
-                 AND (e.priority, e.created_at) < (d.priority, d.created_at)) END AS queue_position,
+               SELECT count(*) + 1 FROM (
+                   SELECT 1 FROM documents e
+                   WHERE e.state = 'queued' AND e.lifecycle = 'active' AND e.tenant_id = d.tenant_id
+                     AND (e.priority, e.created_at) < (d.priority, d.created_at) LIMIT 999) AS before) END AS queue_position,
            d.warnings, d.attributes, d.options, p.embed_model, p.embed_dimensions, d.row_version, d.created_at,
            d.updated_at, d.started_at, d.finished_at
     FROM documents d

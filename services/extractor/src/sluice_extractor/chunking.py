@@ -14,6 +14,7 @@ SECTION_SEPARATOR = " > "
 _SENTENCE_END = re.compile(
     r"[.!?\u2026]+[\"')\]\u2019\u201d]*[ \t\n]+|[\u3002\uff01\uff1f\uff0e\uff61]+[\u300d\u300f\u201d\u2019\uff09)]*"
 )
+_SPACE = re.compile(r"\s")
 _VISIBLE = re.compile(r"\S")
 _SPACE_BEFORE = re.compile(r"\s(?=\S)")
 _NOT_BEFORE = re.compile(
@@ -246,11 +247,7 @@ def overlap_start(text: str, fresh: int, overlap_chars: int) -> int:
     word = _SPACE_BEFORE.search(text, earliest, fresh)
     if word and word.end() < fresh:
         return word.end()
-    return fresh if _has_word_border(text, earliest, fresh) else _later_whole_character(text, earliest, fresh)
-
-
-def _has_word_border(text: str, start: int, end: int) -> bool:
-    return any(char.isspace() for char in text[start:end])
+    return fresh if _SPACE.search(text, earliest, fresh) else _later_whole_character(text, earliest, fresh)
 
 
 def _later_whole_character(text: str, at: int, most: int) -> int:

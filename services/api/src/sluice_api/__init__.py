@@ -1,0 +1,1 @@
+"""The gateway: takes documents in and answers everything."""

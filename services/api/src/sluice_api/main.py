@@ -1,0 +1,169 @@
+"""The gateway's composition root: `python -m sluice_api.main`."""
+
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from types import FrameType
+
+import structlog
+import uvicorn
+from prometheus_client import CollectorRegistry
+
+from sluice_api.app import create_app
+from sluice_api.deps import ApiDeps
+from sluice_api.metrics import GatewayMetrics
+from sluice_api.settings import ApiSettings
+from sluice_api.waiting import Watch
+from sluice_api.wire import BoundedProtocol
+from sluice_common import __version__
+from sluice_common.adapters.build import build_embeddings, build_object_store, build_vector_store
+from sluice_common.batches import Batches
+from sluice_common.catalogue import Catalogue
+from sluice_common.collections import Collections
+from sluice_common.database import Database, open_database
+from sluice_common.documents import Documents
+from sluice_common.errors import PipelineError
+from sluice_common.events import Events
+from sluice_common.hints import Hints
+from sluice_common.hits import Hits
+from sluice_common.idempotency import Idempotency
+from sluice_common.jobs import Pings
+from sluice_common.keys import Keys
+from sluice_common.logging import configure_logging
+from sluice_common.measuring import MeasuredProvider
+from sluice_common.metrics import make_registry, serve_metrics
+from sluice_common.migrations import check_schema
+from sluice_common.settings import SettingsError, load_settings
+from sluice_common.tasks import open_queue
+from sluice_common.times import times_of
+
+log = structlog.get_logger(__name__)
+
+STOP_S = 8
+"""How long answers that are under way may take when the process is told to stop; then they are cut."""
+
+KEEP_ALIVE_S = 75
+"""Longer than a proxy in front keeps its connections, or it would send a request into one that is closing."""
+
+WRONG_SETTINGS = 2
+NOT_STARTED = 1
+
+
+class GatewayServer(uvicorn.Server):
+    """Uvicorn, which also ends open streams and long polls as soon as it is told to stop."""
+
+    def __init__(self, config: uvicorn.Config, watch: Watch) -> None:
+        super().__init__(config)
+        self._watch = watch
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._watch.close()
+        super().handle_exit(sig, frame)
+
+
+def main() -> None:
+    """Serve until SIGTERM or SIGINT; ends with 2 when a setting is wrong, with 1 when a part is not as it must be."""
+    try:
+        settings = load_settings(ApiSettings)
+        configure_logging(settings.log, service="api")
+        with ExitStack() as stack:
+            deps = open_deps(settings, stack)
+            _leave_quietly()
+            server_of(deps).run()
+    except SettingsError as error:
+        _give_up(str(error).replace("\n", "; "), WRONG_SETTINGS)
+    except PipelineError as error:
+        _give_up(f"{error.code}: {error.detail}", NOT_STARTED)
+
+
+def open_deps(settings: ApiSettings, stack: ExitStack) -> ApiDeps:
+    """Open every part; *stack* closes them in reverse order.
+
+    Raises:
+        SettingsError: an adapter's settings do not fit together.
+        SchemaMismatch: the tables are of another release.
+        DatabaseUnavailable: there is no PostgreSQL.
+    """
+    database = open_database(settings.database, application="sluice-api")
+    stack.callback(database.close)
+    check_schema(database)
+    registry = make_registry(version=__version__)
+    stack.callback(_serve_metrics(settings, registry))
+    queue = open_queue(settings.broker)
+    stack.callback(queue.close)
+    embeddings = build_embeddings(settings.embeddings)
+    stack.callback(embeddings.close)
+    measured = MeasuredProvider(embeddings, registry)
+    times = times_of(settings.times)
+    events = Events(database)
+    deps = ApiDeps(
+        settings=settings,
+        documents=_documents(database, settings),
+        batches=Batches(database, times),
+        catalogue=Catalogue(database),
+        hits=Hits(database),
+        collections=Collections(database),
+        keys=Keys(database),
+        idempotency=Idempotency(database),
+        events=events,
+        pings=Pings(database),
+        objects=build_object_store(settings.objects),
+        vectors=build_vector_store(settings.qdrant, measured),
+        embeddings=measured,
+        hints=Hints(queue),
+        queue=queue,
+        database=database,
+        metrics=GatewayMetrics(registry),
+        watch=Watch(events.latest_ids),
+    )
+    deps.keys.ensure_tenant()
+    return deps
+
+
+def server_of(deps: ApiDeps) -> GatewayServer:
+    """The server for the gateway over *deps*, not yet listening."""
+    http = deps.settings.http
+    config = uvicorn.Config(
+        create_app(deps),
+        host=http.host,
+        port=http.port,
+        loop="uvloop",
+        http=BoundedProtocol,
+        ws="none",
+        log_config=None,
+        access_log=False,  # one line of our own, without names and queries
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=STOP_S,
+        backlog=1024,
+    )
+    return GatewayServer(config, deps.watch)
+
+
+def _serve_metrics(settings: ApiSettings, registry: CollectorRegistry) -> Callable[[], None]:
+    try:
+        return serve_metrics(settings.metrics, registry)
+    except OSError as error:
+        raise SettingsError(f"SLUICE_METRICS__PORT: {settings.metrics.port}: {error.strerror}") from error
+
+
+def _documents(database: Database, settings: ApiSettings) -> Documents:
+    times = settings.times
+    return Documents(database, times_of(times), max_tries=times.max_tries, max_losses=times.max_losses)
+
+
+def _leave_quietly() -> None:
+    # Uvicorn raises the signal once more when it has stopped; that must not kill us before the parts are closed.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: None)
+
+
+def _give_up(reason: str, status: int) -> None:
+    sys.stderr.write(f"sluice-api: {reason}\n")
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Readers of documents; they run only inside the sandbox's child."""

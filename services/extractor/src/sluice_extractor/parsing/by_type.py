@@ -1,0 +1,57 @@
+"""Which reader reads which format; a new format is a module and one line here.
+
+The content decides, the name and the declared type are hints. Texts in a format of lines (log, CSV, TSV, SRT, VTT,
+RST, AsciiDoc, Org) are read as plain text until they have a reader of their own; texts whose markup would be noise
+(JSON, XML, EML, RTF, notebooks) are refused until then.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sluice_common.errors import EmptyDocument, UnsupportedFormat
+from sluice_extractor.parsing.encodings import is_binary
+from sluice_extractor.parsing.foreign import foreign_format
+from sluice_extractor.parsing.html import fits_html, read_html
+from sluice_extractor.parsing.markdown import fits_markdown, read_markdown
+from sluice_extractor.parsing.original import OpenDocument, Original, Reader
+from sluice_extractor.parsing.pdf import fits_pdf, read_pdf
+from sluice_extractor.parsing.text import read_text
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format with a reader; the first that fits is taken."""
+
+    fits: Callable[[Original], bool]
+    read: Reader
+    is_text: bool = True
+
+
+FORMATS = (
+    Format(fits_pdf, read_pdf, is_text=False),
+    Format(fits_html, read_html),
+    Format(fits_markdown, read_markdown),
+    Format(lambda _: True, read_text),
+)
+
+
+def open_document(original: Original) -> OpenDocument:
+    """Open the document with the reader for what its bytes are.
+
+    Raises:
+        PermanentError: the branch says why; `UnsupportedFormat` names what the document is.
+    """
+    if not original.content or original.content.isspace():
+        raise EmptyDocument("there is nothing but white space" if original.content else "there are no bytes")
+    chosen = next(known for known in FORMATS if known.fits(original))
+    if chosen.is_text:
+        _refuse_what_is_no_text(original, is_html=chosen.read is read_html)
+    return chosen.read(original)
+
+
+def _refuse_what_is_no_text(original: Original, *, is_html: bool) -> None:
+    kind = None if is_html else foreign_format(original)
+    if kind is None and is_binary(original.content):
+        kind = "binary and of no known format"
+    if kind:
+        raise UnsupportedFormat(f"this is {kind}; PDF, HTML, Markdown and plain text can be read")

@@ -1,0 +1,272 @@
+"""Reads HTML: the text a person would see, with its blocks, tables and headings; it never fetches anything."""
+
+import re
+from dataclasses import dataclass, field
+
+from selectolax.lexbor import LexborHTMLParser, LexborNode
+
+from sluice_extractor.parsing.cleaning import clean_line, clean_text
+from sluice_extractor.parsing.encodings import decode
+from sluice_extractor.parsing.original import OpenDocument, Original
+from sluice_extractor.parsing.page import Heading, parts_of
+from sluice_extractor.parsing.text import checked_text, warnings_of
+
+SUFFIXES = frozenset({".html", ".htm", ".xhtml", ".shtml"})
+_TYPES = frozenset({"text/html", "application/xhtml+xml"})
+_HEAD_BYTES = 4096
+_TITLE_CHARS = 200
+
+_DOCUMENT_START = re.compile(
+    rb"\A(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff)?(?:\s|<\?xml[^>]*>|<!--.*?-->)*<(?:!doctype\s+html|html|head|body)\b",
+    re.IGNORECASE | re.DOTALL,
+)
+_FRAGMENT_START = re.compile(
+    rb"\A(?:\s|<!--.*?-->)*<(?:title|meta|script|style|link|div|table|p|h[1-6]|br|ul|ol|a|b|font|iframe|center)\b",
+    re.IGNORECASE | re.DOTALL,
+)
+_ANY_TAG = re.compile(rb"<(?:!doctype|/?[a-z][a-z0-9]*)\b[^<>]*>", re.IGNORECASE)
+_CHARSET = re.compile(rb"""<(?:meta|\?xml)[^>]*?(?:charset|encoding)\s*=\s*["']?\s*([\w.:-]+)""", re.IGNORECASE)
+
+_INVISIBLE = frozenset(
+    {
+        "script",
+        "style",
+        "template",
+        "noscript",
+        "head",
+        "iframe",
+        "object",
+        "embed",
+        "canvas",
+        "audio",
+        "video",
+        "svg",
+        "datalist",
+        "noembed",
+        "noframes",
+    }
+)
+_PARAGRAPHS = frozenset(
+    {
+        "p",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "table",
+        "ul",
+        "ol",
+        "dl",
+        "pre",
+        "blockquote",
+        "figure",
+        "hr",
+        "section",
+        "article",
+    }
+)
+_LINES = frozenset(
+    {
+        "html",
+        "body",
+        "div",
+        "tr",
+        "li",
+        "dt",
+        "dd",
+        "header",
+        "footer",
+        "main",
+        "nav",
+        "aside",
+        "form",
+        "fieldset",
+        "address",
+        "caption",
+        "figcaption",
+        "legend",
+        "summary",
+        "details",
+        "option",
+        "center",
+        "thead",
+        "tbody",
+        "tfoot",
+        "br",
+    }
+)
+_HIDING_STYLE = re.compile(r"(?:display\s*:\s*none|visibility\s*:\s*hidden)", re.IGNORECASE)
+_DEEPEST = 500  # as in browsers
+_NESTING_TAG = re.compile(
+    r"<(/?)(?:div|section|article|span|blockquote|ul|ol|dl|table|center|main|header|footer|nav|aside|fieldset|details|"
+    r"figure|form|address|b|i|u|em|strong|font|small|big|a|code|sub|sup)\b[^<>]*>",
+    re.IGNORECASE,
+)
+_SPACES = re.compile(r"[ \t\n\r\f]+")
+
+
+def fits_html(original: Original) -> bool:
+    """A document's beginning proves it; a fragment's only where the name does not say that it is another text."""
+    head = original.content[:_HEAD_BYTES].replace(b"\0", b"")  # so that UTF-16 shows its tags too
+    if _DOCUMENT_START.match(head):
+        return True
+    if original.suffix in SUFFIXES or original.hinted_type in _TYPES:
+        return bool(_ANY_TAG.search(original.content.replace(b"\0", b"")))
+    return (
+        not original.suffix
+        and original.hinted_type in {"", "application/octet-stream"}
+        and bool(_FRAGMENT_START.match(head))
+    )
+
+
+def read_html(original: Original) -> OpenDocument:
+    found = _CHARSET.search(original.content[:_HEAD_BYTES])
+    decoded = decode(original.content, declared=found[1].decode("ascii", "ignore") if found else None)
+    visible = _visible_text(clean_text(decoded.text))
+    text = checked_text(visible.text(), original)
+    pages = parts_of(text, tuple(visible.headings))
+    return OpenDocument("text/html", decoded.encoding, None, pages, warnings_of(decoded))
+
+
+@dataclass
+class _Visible:
+    """The text so far; white space is owed until something visible follows it."""
+
+    pieces: list[str] = field(default_factory=list)
+    headings: list[Heading] = field(default_factory=list)
+    length: int = 0
+    owed: str = ""
+    preformatted: int = 0
+
+    def owe(self, space: str) -> None:
+        """A stronger break replaces a weaker one: blank line, line, cell, space."""
+        if _STRENGTH[space] > _STRENGTH[self.owed]:
+            self.owed = space
+
+    def write(self, text: str) -> None:
+        if self.length and self.owed:
+            self._append(self.owed)
+        self.owed = ""
+        self._append(text)
+
+    def position(self) -> int:
+        """Where the next visible text will begin."""
+        return self.length + (len(self.owed) if self.length else 0)
+
+    def text(self) -> str:
+        return "".join(self.pieces)
+
+    def _append(self, text: str) -> None:
+        self.pieces.append(text)
+        self.length += len(text)
+
+
+_STRENGTH = {"": 0, " ": 1, " | ": 2, "\n": 3, "\n\n": 4}
+
+
+def _visible_text(markup: str) -> _Visible:
+    tree = LexborHTMLParser(_flattened(markup))
+    visible = _Visible()
+    title = tree.css_first("head > title")
+    if title and title.text(strip=True):
+        visible.write(_SPACES.sub(" ", clean_line(title.text(strip=True))))
+        visible.owe("\n\n")
+    if tree.body:
+        _walk(tree.body, visible)
+    return visible
+
+
+def _flattened(markup: str) -> str:
+    """The markup without what is nested absurdly deep: the parser's time grows with the square of the depth."""
+    if markup.count("<") < _DEEPEST:
+        return markup
+    depth = 0
+
+    def keep(found: re.Match[str]) -> str:
+        nonlocal depth
+        was, depth = depth, max(depth + (-1 if found[1] else 1), 0)
+        return found[0] if max(was, depth) <= _DEEPEST else "<br>"
+
+    return _NESTING_TAG.sub(keep, markup)
+
+
+def _walk(root: LexborNode, visible: _Visible) -> None:
+    """Depth first without recursion: a document may nest its tags as deep as it likes."""
+    path: list[LexborNode] = []
+    node: LexborNode | None = root
+    while node is not None:
+        child = _enter(node, visible)
+        if child is not None:
+            path.append(node)
+            node = child
+            continue
+        _leave(node, visible)
+        while path and node.next is None:
+            node = path.pop()
+            _leave(node, visible)
+        node = node.next if path else None
+
+
+def _enter(node: LexborNode, visible: _Visible) -> LexborNode | None:
+    """Write what stands at the beginning of the node; returns the first child to visit."""
+    tag = node.tag or ""
+    if tag == "-text":
+        _write_text(node.text_content or "", visible)
+        return None
+    if tag.startswith(("-", "_")) or tag in _INVISIBLE or _is_hidden(node):
+        return None
+    _break_around(tag, visible)
+    if tag == "pre":
+        visible.preformatted += 1
+        if node.child is None:
+            visible.preformatted -= 1
+    elif tag == "li":
+        visible.write("- ")
+    elif tag[:1] == "h" and tag[1:].isdigit():
+        _note_heading(node, visible)
+    return node.child
+
+
+def _leave(node: LexborNode, visible: _Visible) -> None:
+    tag = node.tag or ""
+    if tag == "pre" and node.child is not None:
+        visible.preformatted -= 1
+    if tag not in _INVISIBLE:
+        _break_around(tag, visible)
+
+
+def _break_around(tag: str, visible: _Visible) -> None:
+    if tag in _PARAGRAPHS:
+        visible.owe("\n\n")
+    elif tag in _LINES:
+        visible.owe("\n")
+    elif tag in {"td", "th"}:
+        visible.owe(" | ")
+
+
+def _is_hidden(node: LexborNode) -> bool:
+    attributes = node.attributes
+    if not attributes:
+        return False
+    return "hidden" in attributes or bool(_HIDING_STYLE.search(attributes.get("style") or ""))
+
+
+def _note_heading(node: LexborNode, visible: _Visible) -> None:
+    title = _SPACES.sub(" ", node.text(deep=True)).strip()[:_TITLE_CHARS]
+    if title:
+        visible.headings.append(Heading(visible.position(), int((node.tag or "h1")[1:]), clean_line(title)))
+
+
+def _write_text(text: str, visible: _Visible) -> None:
+    if visible.preformatted:
+        visible.write(text)
+        return
+    words = _SPACES.sub(" ", text)
+    if words[:1] == " ":
+        visible.owe(" ")
+    if words.strip(" "):
+        visible.write(words.strip(" "))
+        if words[-1] == " ":
+            visible.owe(" ")

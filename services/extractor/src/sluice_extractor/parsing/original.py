@@ -1,0 +1,44 @@
+"""What a reader is given, and what it gives back."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import PurePath
+
+from sluice_extractor.parsing.page import Page
+
+
+@dataclass(frozen=True)
+class Original:
+    """The bytes of a document and what others say about them, which is only a hint."""
+
+    content: bytes
+    name: str = ""
+    declared_type: str | None = None
+    pdf_reader: str = "pdfium"
+    max_pages: int = 5_000
+    max_text_chars: int = 50_000_000
+
+    @property
+    def suffix(self) -> str:
+        """The end of the name, in lower case, with its dot."""
+        return PurePath(self.name).suffix.lower()
+
+    @property
+    def hinted_type(self) -> str:
+        """The declared media type without parameters, in lower case."""
+        return (self.declared_type or "").partition(";")[0].strip().lower()
+
+
+@dataclass
+class OpenDocument:
+    """A document whose reader has opened it; its pages come once, one by one."""
+
+    media_type: str
+    reader: str
+    pages_total: int | None
+    pages: Iterator[Page]
+    warnings: list[str] = field(default_factory=list)
+    """Complete only when `pages` is exhausted."""
+
+
+Reader = Callable[[Original], OpenDocument]

@@ -1,0 +1,70 @@
+"""What every reader yields: pages of text with the places of its lines and headings."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class TextSpan:
+    """The rectangle that `text[start:end]` of a page covers.
+
+    PDF points (1/72 inch), origin at the top left of the page as displayed, rounded to 0.1.
+    """
+
+    start: int
+    end: int
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """A heading that begins at offset `start` of the page's text; level 1 is the outermost."""
+
+    start: int
+    level: int
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page, or a part of a document that has no pages (`number` is None then).
+
+    The text is valid Unicode without NUL, C0 controls (but tab and newline), surrogates, U+FFFE and U+FFFF.
+    Spans and headings are in the order of the text. A failed page could not be read and has no text.
+    """
+
+    number: int | None
+    text: str
+    spans: tuple[TextSpan, ...] = ()
+    headings: tuple[Heading, ...] = ()
+    failed: bool = False
+
+
+PART_CHARS = 1 << 18
+"""A document without pages is handed on in parts of about this size, so that nobody holds it twice."""
+
+
+def parts_of(text: str, headings: tuple[Heading, ...] = ()) -> Iterator[Page]:
+    """Cut a text without pages at blank lines; the parts joined by two newlines are *text* again."""
+    first_heading = 0
+    for start, end in _bounds_of_parts(text):
+        last_heading = first_heading
+        while last_heading < len(headings) and headings[last_heading].start < end:
+            last_heading += 1
+        own = tuple(Heading(h.start - start, h.level, h.title) for h in headings[first_heading:last_heading])
+        first_heading = last_heading
+        yield Page(None, text[start:end], headings=own)
+
+
+def _bounds_of_parts(text: str) -> Iterator[tuple[int, int]]:
+    start = 0
+    while len(text) - start > PART_CHARS:
+        end = text.find("\n\n", start + PART_CHARS)
+        if end < 0:
+            break
+        yield start, end
+        start = end + 2
+    yield start, len(text)

@@ -1,0 +1,132 @@
+"""Reads PDFs: PDFium first for its speed, pypdf for what PDFium cannot open or finds no text in; or pypdf alone."""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import islice
+from typing import Protocol
+
+from sluice_common.errors import CorruptDocument, NoText, OcrRequired, PermanentError, TooManyPages
+from sluice_extractor.parsing.original import OpenDocument, Original
+from sluice_extractor.parsing.page import Page
+from sluice_extractor.parsing.pdf_pdfium import PdfiumBook
+from sluice_extractor.parsing.pdf_pypdf import PypdfBook
+
+_HEADER = re.compile(rb"%PDF-\d")
+_HEADER_WITHIN = 1024
+_FOREIGN_STARTS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0", b"{\\rtf", b"<")
+_PROBED_PAGES = 20
+
+
+class PdfBook(Protocol):
+    """An opened PDF."""
+
+    pages_total: int
+
+    def pages(self) -> Iterator[Page]:
+        """Every page in order, once; one that cannot be read comes as failed."""
+
+    def page(self, number: int) -> Page:
+        """One page, its number beginning with 1."""
+
+    def has_images(self) -> bool:
+        """Whether one of the first pages shows an image."""
+
+
+def fits_pdf(original: Original) -> bool:
+    """A header where the standard wants it, or within the first kilobyte of what is otherwise built like a PDF."""
+    content = original.content
+    if _HEADER.match(content[:64].lstrip(b"\xef\xbb\xbf \t\r\n\x00")):
+        return True
+    if content.startswith(_FOREIGN_STARTS):
+        return False
+    return bool(_HEADER.search(content, 0, _HEADER_WITHIN) or original.suffix == ".pdf") and b"endobj" in content
+
+
+def read_pdf(original: Original) -> OpenDocument:
+    """Open a PDF with the reader that the original asks for.
+
+    Raises:
+        Encrypted: it needs a password.
+        CorruptDocument: no reader can open it.
+        TooManyPages: before one of them is read.
+        NoText, OcrRequired: at the end of the pages.
+    """
+    name, book = _open_first(original)
+    if book.pages_total > original.max_pages:
+        raise TooManyPages(f"{book.pages_total} pages, the limit is {original.max_pages}")
+    warnings: list[str] = []
+    pages = _pages_with_text(book, _second_look(name, original), warnings)
+    return OpenDocument("application/pdf", name, book.pages_total, pages, warnings)
+
+
+def _open_first(original: Original) -> tuple[str, PdfBook]:
+    if original.pdf_reader == "pypdf":
+        return "pypdf", PypdfBook(original.content, max_pages=original.max_pages)
+    try:
+        return "pdfium", PdfiumBook(original.content)
+    except CorruptDocument:
+        return "pypdf", PypdfBook(original.content, max_pages=original.max_pages)
+
+
+def _second_look(name: str, original: Original) -> Callable[[], PdfBook | None]:
+    """Opens the document with the other reader when that is wanted, at most once."""
+    opened: list[PdfBook | None] = []
+
+    def look() -> PdfBook | None:
+        if not opened:
+            opened.append(_quietly_opened(original) if name == "pdfium" else None)
+        return opened[0]
+
+    return look
+
+
+def _quietly_opened(original: Original) -> PdfBook | None:
+    try:
+        return PypdfBook(original.content, max_pages=original.max_pages)
+    except PermanentError:
+        return None
+
+
+def _pages_with_text(book: PdfBook, second_look: Callable[[], PdfBook | None], warnings: list[str]) -> Iterator[Page]:
+    """The pages, once it is sure that there is text: empty ones at the beginning wait for the first that has some."""
+    waiting: list[Page] = []
+    has_text = False
+    for page in _repaired(book.pages(), second_look, warnings):
+        if has_text:
+            yield page
+            continue
+        waiting.append(page)
+        if page.text and not page.text.isspace():
+            has_text = True
+            yield from waiting
+    if not has_text:
+        yield from _without_text(book, second_look(), waiting, warnings)
+
+
+def _repaired(pages: Iterator[Page], second_look: Callable[[], PdfBook | None], warnings: list[str]) -> Iterator[Page]:
+    """Failed pages as the second reader sees them."""
+    for page in pages:
+        if not page.failed or page.number is None:
+            yield page
+            continue
+        other = second_look()
+        second = other.page(page.number) if other and page.number <= other.pages_total else page
+        if second.failed:
+            warnings.append(f"page {page.number} could not be read")
+        yield replace(second, number=page.number)
+
+
+def _without_text(book: PdfBook, other: PdfBook | None, pages: list[Page], warnings: list[str]) -> Iterator[Page]:
+    """Text that only the second reader finds, or the reason why there is none."""
+    probe = list(islice(other.pages(), _PROBED_PAGES)) if other else []
+    if other and any(page.text.strip() for page in probe):
+        warnings.append("PDFium found no text; read by pypdf")
+        yield from probe
+        yield from (other.page(number) for number in range(len(probe) + 1, other.pages_total + 1))
+        return
+    if pages and all(page.failed for page in pages):
+        raise CorruptDocument("none of its pages can be read")
+    if book.has_images():
+        raise OcrRequired(f"{book.pages_total} pages with images and no text")
+    raise NoText(f"{book.pages_total} pages without text")

@@ -1,0 +1,34 @@
+"""Reads plain text in whatever encoding it came."""
+
+from sluice_common.errors import DocumentTooLarge, EmptyDocument
+from sluice_extractor.parsing.cleaning import clean_text
+from sluice_extractor.parsing.encodings import Decoded, decode
+from sluice_extractor.parsing.original import OpenDocument, Original
+from sluice_extractor.parsing.page import parts_of
+
+
+def read_text(original: Original) -> OpenDocument:
+    decoded = decode(original.content)
+    text = checked_text(clean_text(decoded.text), original)
+    return OpenDocument("text/plain", decoded.encoding, None, parts_of(text), warnings_of(decoded))
+
+
+def checked_text(text: str, original: Original) -> str:
+    """The text itself, when there is some and not too much.
+
+    Raises:
+        EmptyDocument: nothing but white space.
+        DocumentTooLarge: more characters than the limit.
+    """
+    if not text or text.isspace():
+        raise EmptyDocument("there is nothing but white space")
+    if len(text) > original.max_text_chars:
+        raise DocumentTooLarge(f"{len(text)} characters of text, the limit is {original.max_text_chars}")
+    return text
+
+
+def warnings_of(decoded: Decoded) -> list[str]:
+    """What a person should know about the decoding."""
+    if decoded.is_whole:
+        return []
+    return [f"some bytes are not valid {decoded.encoding} and were replaced"]

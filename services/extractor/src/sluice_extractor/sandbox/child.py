@@ -1,0 +1,97 @@
+"""The life of one child: walls first, then the document, page by page, into the pipe."""
+
+import os
+import signal
+import sys
+
+from sluice_common.errors import FailureCode, PipelineError
+from sluice_extractor.parsing.by_type import open_document
+from sluice_extractor.parsing.original import Original
+from sluice_extractor.sandbox.frames import FrameWriter
+from sluice_extractor.sandbox.last_words import speak_when_dying
+from sluice_extractor.sandbox.requests import ChildOrder
+from sluice_extractor.sandbox.walls import Walls, build_walls
+
+FILE_FD, RESULT_FD = 0, 1
+_FIRST_OTHER_FD = 3
+_RECURSION_LIMIT = 1_000
+
+
+def live(order: ChildOrder, walls: Walls, file_fd: int, result_fd: int, server_pid: int) -> None:
+    """Read the document and end the process; what happened stands in the last frame."""
+    status = 1
+    try:
+        held = _settle(order, walls, file_fd, result_fd, server_pid)
+        _report(order, FrameWriter(RESULT_FD), held)
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def _settle(order: ChildOrder, walls: Walls, file_fd: int, result_fd: int, server_pid: int) -> list[str]:
+    os.setsid()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    signal.set_wakeup_fd(-1)
+    _keep_only(walls, file_fd, result_fd)
+    sys.setrecursionlimit(_RECURSION_LIMIT)
+    last_words = speak_when_dying(RESULT_FD)
+    sys.modules[__name__].__dict__["_last_words"] = last_words  # the kernel's pointer does not keep it
+    return [
+        "session",
+        *build_walls(
+            walls,
+            memory_bytes=order.memory_bytes,
+            cpu_s=order.cpu_s,
+            cpu_max_s=order.cpu_max_s,
+            server_pid=server_pid,
+        ),
+    ]
+
+
+def _keep_only(walls: Walls, file_fd: int, result_fd: int) -> None:
+    """Close everything but the file, the pipe, the null device as standard error, and Landlock's ruleset."""
+    os.dup2(file_fd, FILE_FD)
+    os.dup2(result_fd, RESULT_FD)
+    highest = os.sysconf("SC_OPEN_MAX")
+    if walls.landlock_fd is None:
+        os.closerange(_FIRST_OTHER_FD, highest)
+        return
+    os.closerange(_FIRST_OTHER_FD, walls.landlock_fd)
+    os.closerange(walls.landlock_fd + 1, highest)
+
+
+def _report(order: ChildOrder, frames: FrameWriter, held: list[str]) -> None:
+    try:
+        _read(order, frames, held)
+    except PipelineError as error:
+        frames.error(error.code, error.detail, error.detail_code)
+    except MemoryError:
+        frames.error(FailureCode.EXTRACTOR_OUT_OF_MEMORY, "Python was refused memory")
+    except RecursionError:
+        frames.error(FailureCode.CORRUPT, "it is nested too deeply", "too_deep")
+    except BrokenPipeError:
+        return
+    except Exception as error:  # noqa: BLE001 - the child's last line: whatever a parser raised must have a code
+        frames.error(FailureCode.EXTRACTOR_CRASHED, f"the reader raised {type(error).__name__}")
+
+
+def _read(order: ChildOrder, frames: FrameWriter, held: list[str]) -> None:
+    original = Original(
+        content=_content(),
+        name=order.name,
+        declared_type=order.declared_type,
+        pdf_reader=order.pdf_reader,
+        max_pages=order.max_pages,
+        max_text_chars=order.max_text_chars,
+    )
+    document = open_document(original)
+    frames.hello(document.media_type, document.reader, document.pages_total, held)
+    for page in document.pages:
+        frames.page(page)
+    frames.done(document.warnings)
+
+
+def _content() -> bytes:
+    with os.fdopen(FILE_FD, "rb", closefd=False) as file:
+        return file.read()

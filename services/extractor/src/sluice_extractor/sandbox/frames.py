@@ -1,0 +1,158 @@
+"""The frames that a child sends: a length of four bytes, then JSON; the parent believes none of it."""
+
+import os
+import struct
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from sluice_extractor.parsing.page import Heading, Page, TextSpan
+
+LENGTH = struct.Struct("!I")
+_TENTHS = 10
+_NUMBERS_PER_SPAN = 6
+_FARTHEST_TENTHS = 10**9
+_MAX_HEADINGS = 100_000
+_DETAIL_CHARS = 300
+
+
+class MalformedFrame(Exception):
+    """What a child sent is no frame; the child is not to be trusted further."""
+
+
+class _Frame(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+
+class HelloFrame(_Frame):
+    """The document is open. `walls` are those that hold around the child."""
+
+    kind: Literal["hello"] = "hello"
+    media_type: str = Field(max_length=100, pattern=r"^[a-z]+/[a-z0-9.+-]+$")
+    reader: str = Field(max_length=50)
+    pages_total: int | None = Field(ge=0, le=10**9)
+    walls: list[Annotated[str, Field(max_length=50)]] = Field(max_length=50)
+
+
+class DoneFrame(_Frame):
+    """All pages were sent."""
+
+    kind: Literal["done"] = "done"
+    warnings: list[Annotated[str, Field(max_length=_DETAIL_CHARS)]] = Field(max_length=1000)
+
+
+class ErrorFrame(_Frame):
+    """The document cannot be read; `code` is a failure code."""
+
+    kind: Literal["error"] = "error"
+    code: str = Field(max_length=50)
+    detail: str = Field(max_length=_DETAIL_CHARS)
+    detail_code: str | None = Field(max_length=50, pattern=r"^[a-z_]+$")
+
+
+OtherFrame = HelloFrame | DoneFrame | ErrorFrame
+_OTHER_FRAMES: TypeAdapter[OtherFrame] = TypeAdapter(Annotated[OtherFrame, Field(discriminator="kind")])
+
+
+class FrameWriter:
+    """The child's end of the pipe."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def hello(self, media_type: str, reader: str, pages_total: int | None, walls: Sequence[str]) -> None:
+        frame = HelloFrame(media_type=media_type, reader=reader, pages_total=pages_total, walls=list(walls))
+        self._write(orjson.dumps(frame.model_dump()))
+
+    def page(self, page: Page) -> None:
+        self._write(encoded_page(page))
+
+    def done(self, warnings: Sequence[str]) -> None:
+        self._write(orjson.dumps(DoneFrame(warnings=[text[:_DETAIL_CHARS] for text in warnings[:1000]]).model_dump()))
+
+    def error(self, code: str, detail: str, detail_code: str | None = None) -> None:
+        self._write(encoded_error(code, detail, detail_code))
+
+    def _write(self, body: bytes) -> None:
+        left = memoryview(LENGTH.pack(len(body)) + body)
+        while left:
+            left = left[os.write(self._fd, left) :]
+
+
+def encoded_error(code: str, detail: str, detail_code: str | None = None) -> bytes:
+    """The body of an error frame."""
+    frame = ErrorFrame(code=code, detail=detail[:_DETAIL_CHARS], detail_code=detail_code)
+    return orjson.dumps(frame.model_dump())
+
+
+def encoded_page(page: Page) -> bytes:
+    """The body of a page's frame: spans as one flat list of numbers, rectangles in tenths of a point."""
+    spans: list[int] = []
+    for span in page.spans:
+        spans += (
+            span.start,
+            span.end,
+            round(span.x0 * _TENTHS),
+            round(span.y0 * _TENTHS),
+            round(span.x1 * _TENTHS),
+            round(span.y1 * _TENTHS),
+        )
+    headings = [(heading.start, heading.level, heading.title) for heading in page.headings]
+    return orjson.dumps({"kind": "page", "page": [page.number, page.text, page.failed, spans, headings]})
+
+
+def parse_frame(body: bytes) -> Page | OtherFrame:
+    """The frame that *body* is.
+
+    Raises:
+        MalformedFrame: it is none.
+    """
+    try:
+        fields = orjson.loads(body)
+        if isinstance(fields, dict) and fields.get("kind") == "page":
+            return _page_of(fields["page"])
+        return _OTHER_FRAMES.validate_python(fields)
+    except (orjson.JSONDecodeError, ValidationError, KeyError, TypeError, ValueError, OverflowError) as error:
+        raise MalformedFrame(type(error).__name__) from error
+
+
+def _page_of(fields: list[object]) -> Page:
+    """Checked by hand: a schema library would cost more than reading the page."""
+    number, text, failed, numbers, headings = fields
+    if not (number is None or type(number) is int) or type(text) is not str or type(failed) is not bool:
+        raise ValueError("no page")
+    if type(numbers) is not list or type(headings) is not list:
+        raise ValueError("no page")
+    if "\0" in text or len(headings) > _MAX_HEADINGS:
+        raise ValueError("no clean page")
+    return Page(number, text, _spans_of(numbers, len(text)), _headings_of(headings, len(text)), failed)
+
+
+def _spans_of(numbers: list[int], length: int) -> tuple[TextSpan, ...]:
+    if not numbers:
+        return ()
+    if set(map(type, numbers)) != {int} or len(numbers) % _NUMBERS_PER_SPAN:
+        raise ValueError("no spans")
+    starts, ends = numbers[0::6], numbers[1::6]
+    if starts != sorted(starts) or min(starts) < 0 or max(ends) > length or any(map(int.__gt__, starts, ends)):
+        raise ValueError("spans outside of the text")
+    if max(numbers) > _FARTHEST_TENTHS or min(numbers) < -_FARTHEST_TENTHS:
+        raise ValueError("spans far off any page")
+    x0, y0, x1, y1 = ([number / _TENTHS for number in numbers[at::6]] for at in range(2, 6))
+    return tuple(map(TextSpan, starts, ends, x0, y0, x1, y1))
+
+
+def _headings_of(triples: list[Any], length: int) -> tuple[Heading, ...]:  # Any: checked here
+    headings = []
+    last = 0
+    for triple in triples:
+        start, level, title = triple  # what is no triple raises TypeError or ValueError
+        if type(start) is not int or type(level) is not int or type(title) is not str:
+            raise ValueError("no heading")
+        if not last <= start <= length or not 1 <= level <= 99 or len(title) > _DETAIL_CHARS or "\0" in title:  # noqa: PLR2004 - far beyond any outline
+            raise ValueError("no heading of this page")
+        headings.append(Heading(start, level, title))
+        last = start
+    return tuple(headings)

@@ -1,0 +1,65 @@
+"""What the sandbox is asked to read, and within which limits."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+
+@dataclass(frozen=True)
+class ReadLimits:
+    """What one document may cost.
+
+    `memory_bytes` is address space beyond what the fork server itself has mapped. The wall clock counts only while
+    somebody waits for the next page, so a slow reader of pages costs the document nothing.
+    """
+
+    memory_bytes: int
+    wall_clock_s: float
+    wall_clock_per_page_s: float
+    wall_clock_max_s: float
+    max_pages: int
+    max_text_chars: int
+
+    def allowed_s(self, pages_total: int | None) -> float:
+        """Seconds that a document with that many pages may take."""
+        return min(self.wall_clock_s + self.wall_clock_per_page_s * (pages_total or 0), self.wall_clock_max_s)
+
+
+@dataclass(frozen=True)
+class ReadRequest:
+    """A document to read; name and declared type are hints of whoever sent it."""
+
+    path: Path
+    name: str
+    declared_type: str | None = None
+    pdf_reader: str = "pdfium"
+
+
+class ChildOrder(BaseModel):
+    """What the fork server is told about one child; its file and its pipes travel beside it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    declared_type: str | None
+    pdf_reader: str
+    max_pages: int
+    max_text_chars: int
+    memory_bytes: int
+    cpu_s: int
+    cpu_max_s: int
+
+
+def order_for(request: ReadRequest, limits: ReadLimits) -> ChildOrder:
+    """The order for a child that reads *request* within *limits*."""
+    return ChildOrder(
+        name=request.name[-255:].encode("utf-8", "replace").decode(),
+        declared_type=request.declared_type[:255] if request.declared_type else None,
+        pdf_reader=request.pdf_reader,
+        max_pages=limits.max_pages,
+        max_text_chars=limits.max_text_chars,
+        memory_bytes=limits.memory_bytes,
+        cpu_s=int(limits.wall_clock_max_s) + 1,
+        cpu_max_s=int(limits.wall_clock_max_s) + 3,
+    )

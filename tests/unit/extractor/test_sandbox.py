@@ -1,0 +1,269 @@
+import os
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import psutil
+import pytest
+from unit.extractor import hostile_files as hostile
+
+from sluice_common.errors import (
+    ArchiveBomb,
+    CorruptDocument,
+    CrashError,
+    DocumentTooLarge,
+    EmptyDocument,
+    ExtractionTimeout,
+    ExtractorCrashed,
+    ExtractorOutOfMemory,
+    NoText,
+    ObjectMissing,
+    OcrRequired,
+    TooManyPages,
+    UnsupportedFormat,
+)
+from sluice_extractor.sandbox import ReadingStopped, ReadLimits, ReadRequest, Sandbox
+from sluice_extractor.sandbox.frames import MalformedFrame, encoded_page, parse_frame
+
+LIMITS = ReadLimits(
+    memory_bytes=512 << 20,
+    wall_clock_s=30,
+    wall_clock_per_page_s=5,
+    wall_clock_max_s=60,
+    max_pages=5_000,
+    max_text_chars=60_000_000,
+)
+
+
+@pytest.fixture(scope="module")
+def sandbox():
+    with Sandbox(LIMITS) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def read(sandbox, tmp_path):
+    """Reads bytes; returns the text of all pages."""
+
+    def read(content: bytes, name: str = "some.pdf", pdf_reader: str = "pdfium", within: Sandbox = sandbox) -> str:
+        with within.read(request_for(tmp_path, content, name, pdf_reader)) as reading:
+            return "\n\n".join(page.text for page in reading)
+
+    return read
+
+
+def request_for(folder, content: bytes, name: str = "some.pdf", pdf_reader: str = "pdfium") -> ReadRequest:
+    path = folder / f"original-{len(list(folder.iterdir()))}"
+    path.write_bytes(content)
+    return ReadRequest(path, name, None, pdf_reader)
+
+
+def wait_until(condition, what: str, seconds: float = 10) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, what
+        threading.Event().wait(0.01)
+
+
+def still_works(sandbox, folder) -> bool:
+    with sandbox.read(request_for(folder, hostile.plain_pdf())) as reading:
+        return [page.text for page in reading] == ["Hello world"]
+
+
+@pytest.mark.parametrize("pdf_reader", ["pdfium", "pypdf"])
+def test_an_ordinary_document_comes_with_its_type_pages_and_walls(sandbox, tmp_path, pdf_reader):
+    with sandbox.read(request_for(tmp_path, hostile.plain_pdf(), pdf_reader=pdf_reader)) as reading:
+        pages = list(reading)
+
+    assert (reading.media_type, reading.reader, reading.pages_total) == ("application/pdf", pdf_reader, 1)
+    assert [(page.number, page.text.strip()) for page in pages] == [(1, "Hello world")]
+    assert {"session", "cores", "file_size", "descriptors", "cpu"} <= set(reading.walls)
+
+
+HOSTILE = {
+    "a stream that inflates to a gigabyte": (hostile.inflating, (ExtractorOutOfMemory, ArchiveBomb)),
+    "a stream deflated twice": (hostile.twice_inflating, (ExtractorOutOfMemory, ArchiveBomb)),
+    "two to the thirty-first draws": (
+        hostile.nested_forms,
+        (ExtractorOutOfMemory, ExtractionTimeout, ExtractorCrashed),
+    ),
+    "a page tree that is its own child": (hostile.page_tree_cycle, (CorruptDocument,)),
+    "a hundred thousand pages": (lambda: hostile.many_pages(100_000), (TooManyPages,)),
+    "a truncated file": (hostile.truncated, (CorruptDocument,)),
+    "random bytes behind a header": (hostile.random_after_header, (CorruptDocument,)),
+    "a form that draws itself": (hostile.form_in_itself, (NoText,)),
+    "a picture of 60,000 by 60,000 pixels": (hostile.picture_only, (OcrRequired,)),
+    "nothing": (lambda: b"", (EmptyDocument,)),
+    "white space": (lambda: b" \n\t ", (EmptyDocument,)),
+    "json a million deep": (lambda: b"[" * 1_000_000, (UnsupportedFormat, CorruptDocument)),
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_a_hostile_file_ends_with_a_code_and_the_next_one_is_read(sandbox, read, tmp_path, what):
+    make, expected = HOSTILE[what]
+
+    with pytest.raises(expected):
+        read(make(), "some.json" if "json" in what else "some.pdf")
+
+    assert still_works(sandbox, tmp_path)
+
+
+@pytest.mark.parametrize("what", [what for what in HOSTILE if "draws" not in what and "itself" not in what])
+def test_with_pypdf_alone_the_same_files_end_with_a_code(read, what):
+    make, expected = HOSTILE[what]
+
+    with pytest.raises((*expected, CorruptDocument)):
+        read(make(), "some.json" if "json" in what else "some.pdf", "pypdf")
+
+
+@pytest.mark.parametrize("make", [hostile.previous_table_is_itself, hostile.nested_arrays])
+def test_a_flawed_file_with_text_is_read(read, make):
+    assert read(make()) == "Hello world"
+
+
+def test_forbidden_characters_do_not_leave_the_reader(read):
+    text = read(hostile.forbidden_characters())
+
+    assert text.encode().decode() == text
+    assert not set(text) & {"\0", "\ufffe", "\uffff"}
+    assert text.startswith("A")
+
+
+def test_html_two_hundred_thousand_deep_keeps_its_text(read):
+    assert read(b"<div>" * 200_000 + b"deep text" + b"</div>" * 200_000, "deep.html") == "deep text"
+
+
+def test_a_document_that_takes_too_long_is_killed_and_says_so(tmp_path):
+    limits = ReadLimits(1 << 30, 0.2, 0, 0.2, 5_000, 1_000_000)
+    with Sandbox(limits) as sandbox, pytest.raises(ExtractionTimeout):
+        list(sandbox.read(request_for(tmp_path, hostile.nested_forms())))
+
+
+def test_too_much_text_is_refused(tmp_path):
+    limits = ReadLimits(512 << 20, 30, 0, 30, 5_000, 1_000)
+    with Sandbox(limits) as sandbox, pytest.raises(DocumentTooLarge):
+        list(sandbox.read(request_for(tmp_path, b"word " * 500, "long.txt")))
+
+
+def test_too_many_pages_are_refused_before_one_is_read(tmp_path):
+    limits = ReadLimits(512 << 20, 30, 0, 30, 5, 1_000)
+    with Sandbox(limits) as sandbox, pytest.raises(TooManyPages, match="6 pages"):
+        sandbox.read(request_for(tmp_path, hostile.many_pages(6)))
+
+
+def test_a_missing_file_is_named(sandbox, tmp_path):
+    with pytest.raises(ObjectMissing):
+        sandbox.read(ReadRequest(tmp_path / "nowhere", "x.pdf"))
+
+
+def test_kill_from_another_thread_stops_the_reading_and_the_child(sandbox, tmp_path):
+    reading = sandbox.read(request_for(tmp_path, hostile.many_pages(4_000)))
+    next(reading)
+
+    threading.Thread(target=reading.kill, args=("cancelled",)).start()
+
+    with pytest.raises(ReadingStopped, match="cancelled"):
+        list(reading)
+    reading.close()
+    wait_until(lambda: not children_of(sandbox), "the child lives on")
+    assert still_works(sandbox, tmp_path)
+
+
+def test_leaving_a_reading_early_ends_its_child(sandbox, tmp_path):
+    with sandbox.read(request_for(tmp_path, hostile.many_pages(4_000))) as reading:
+        next(reading)
+
+    wait_until(lambda: not children_of(sandbox), "the child lives on")
+
+
+def test_a_child_killed_by_others_is_a_crash_of_its_document_only(sandbox, tmp_path):
+    with sandbox.read(request_for(tmp_path, hostile.many_pages(4_000))) as reading:
+        next(reading)
+        os.kill(children_of(sandbox)[0].pid, signal.SIGKILL)
+
+        with pytest.raises(ExtractorCrashed):
+            list(reading)
+
+    assert still_works(sandbox, tmp_path)
+
+
+def test_a_dead_fork_server_is_replaced(sandbox, tmp_path):
+    with sandbox.read(request_for(tmp_path, hostile.many_pages(4_000))) as reading:
+        next(reading)
+        sandbox._server.kill()
+        sandbox._server.wait()
+
+        with pytest.raises(CrashError):
+            list(reading)
+
+    assert still_works(sandbox, tmp_path)
+
+
+def test_several_threads_read_at_once(sandbox, tmp_path):
+    requests = [request_for(tmp_path, hostile.many_pages(20)) for _ in range(8)]
+
+    def pages_of(request):
+        with sandbox.read(request) as reading:
+            return [page.number for page in reading]
+
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(pages_of, requests)) == [list(range(1, 21))] * 8
+
+
+def test_closing_the_sandbox_leaves_no_process(tmp_path):
+    sandbox = Sandbox(LIMITS)
+    sandbox.start()
+    server = psutil.Process(sandbox._server.pid)
+    reading = sandbox.read(request_for(tmp_path, hostile.many_pages(4_000)))
+    child = children_of(sandbox)[0]
+
+    sandbox.close()
+
+    wait_until(lambda: not server.is_running() and not child.is_running(), "something lives on")
+    reading.close()
+
+
+def test_the_fork_server_has_no_environment_and_no_descriptor_of_ours(sandbox, tmp_path):
+    with (tmp_path / "secret").open("w"):
+        sandbox.start()
+        server = psutil.Process(sandbox._server.pid)
+
+        assert server.environ().keys() <= {"LC_CTYPE"}
+        assert not [file for file in server.open_files() if "secret" in file.path]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"null",
+        b"[1]",
+        b'{"kind":"page"}',
+        b'{"kind":"page","page":[1]}',
+        b'{"kind":"page","page":[1,"a",false,[0,9,0,0,0,0],[]]}',
+        b'{"kind":"page","page":[1,"a",false,["0",1,0,0,0,0],[]]}',
+        b'{"kind":"page","page":[1,"a\\u0000",false,[],[]]}',
+        b'{"kind":"page","page":["1","a",false,[],[]]}',
+        b'{"kind":"page","page":[1,"a",false,[],[[5,1,"t"]]]}',
+        b'{"kind":"hello","media_type":"<script>","reader":"x","pages_total":1,"walls":[]}',
+        b'{"kind":"error","code":"no_text","detail":"x","detail_code":null,"more":1}',
+        b"\xff",
+    ],
+)
+def test_a_frame_that_no_honest_child_sends_is_refused(body):
+    with pytest.raises(MalformedFrame):
+        parse_frame(body)
+
+
+def test_a_page_survives_its_frame(read, sandbox, tmp_path):
+    with sandbox.read(request_for(tmp_path, hostile.with_outline())) as reading:
+        page = next(reading)
+
+    assert parse_frame(encoded_page(page)) == page
+    assert [(heading.level, heading.title) for heading in page.headings] == [(1, "Chapter"), (2, "Hello")]
+
+
+def children_of(sandbox) -> list[psutil.Process]:
+    return psutil.Process(sandbox._server.pid).children()
