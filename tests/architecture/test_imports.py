@@ -13,7 +13,7 @@ HEAVY = {
     "sluice_client": ("sluice_common", "sqlalchemy", "dramatiq", "numpy", "fastapi"),
     "sluice_common.contract": ("dramatiq", "sqlalchemy", "redis", "openai", "qdrant_client", "boto3"),
     "sluice_common.tasks": ("sqlalchemy", "openai", "qdrant_client", "boto3", "fastapi"),
-    "sluice_extractor.main": ("fastapi", "starlette", "openai", "qdrant_client", "boto3"),
+    "sluice_extractor.main": ("fastapi", "starlette", "openai", "qdrant_client", "boto3", "pypdf", "pypdfium2"),
     "sluice_embedder.main": ("fastapi", "starlette", "pypdf", "pypdfium2", "selectolax", "boto3"),
     "sluice_api.main": ("pypdf", "pypdfium2", "selectolax", "sluice_extractor", "sluice_embedder"),
     "sluice_api.reconciler": ("fastapi", "starlette", "pypdf", "pypdfium2", "sluice_extractor"),

@@ -103,7 +103,7 @@ class Gateway:
 
     def collection_id(self, name: str, tenant_id: UUID | None = None) -> UUID:
         tenant_id = tenant_id or self.tenant_id
-        self.deps.collections.create(tenant_id, name, chunking={}, quota={})
+        self.deps.collections.create(tenant_id, name, chunking={})
         found = self.deps.collections.find(tenant_id, name)
         assert found is not None
         return found.id

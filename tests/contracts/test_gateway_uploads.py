@@ -693,7 +693,7 @@ def test_the_id_of_another_tenant_does_not_exist(gateway, client, method, path):
 @pytest.mark.parametrize(("method", "path"), READS)
 def test_a_key_of_some_collections_sees_only_those(gateway, client, method, path):
     collection = gateway.deps.collections
-    collection.create(gateway.tenant_id, "hers", chunking={}, quota={})
+    collection.create(gateway.tenant_id, "hers", chunking={})
     only = gateway.new_key(gateway.tenant_id, collection_ids=[collection.find(gateway.tenant_id, "hers").id])
     hers, theirs = accepted(client, collection="hers")["id"], accepted(client)["id"]
 

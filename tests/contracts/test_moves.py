@@ -82,6 +82,16 @@ def test_other_bytes_under_a_taken_external_id_are_refused_unless_they_replace(p
     assert protocol.accept(b"two", external_id="wiki/1", on_duplicate="replace").document_id == first.document_id
 
 
+def test_a_replacement_by_bytes_that_another_document_has_is_refused_and_names_that_one(protocol):
+    holder = protocol.accept(b"two")
+    protocol.accept(b"one", external_id="wiki/1")
+
+    with pytest.raises(DuplicateDocument) as refused:
+        protocol.accept(b"two", external_id="wiki/1", on_duplicate="replace")
+
+    assert refused.value.document_id == holder.document_id
+
+
 def test_the_same_bytes_of_two_tenants_are_two_documents(protocol):
     other = Protocol(protocol.database)
     other.tenant_id = Keys(protocol.database).ensure_tenant("other")

@@ -273,7 +273,7 @@ _COPY_RUN = sa.text("""
 
 _COPY_BATCHES = sa.text("""
     INSERT INTO batches (run_id, batch_no, document_id, first_chunk, last_chunk, dispatch_after)
-    SELECT :new, batch_no, document_id, first_chunk, last_chunk, now() + :grace FROM batches WHERE run_id = :old
+    SELECT :new, batch_no, document_id, first_chunk, last_chunk, now() FROM batches WHERE run_id = :old
 """)
 
 _CHUNK_NUMBERS = sa.text("SELECT chunk_no FROM chunks WHERE run_id = :run_id ORDER BY chunk_no")
@@ -585,7 +585,7 @@ class Batches:
 
     def _copy_run(self, connection: sa.Connection, *, old: int, new: int) -> None:
         connection.execute(_COPY_RUN, {"old": old, "new": new})
-        connection.execute(_COPY_BATCHES, {"old": old, "new": new, "grace": self._times.grace})
+        connection.execute(_COPY_BATCHES, {"old": old, "new": new})
         numbers = [row.chunk_no for row in rows(connection, _CHUNK_NUMBERS, run_id=old)]
         points = [point_id(new, number) for number in numbers]
         connection.execute(_COPY_RUN_CHUNKS, {"old": old, "new": new, "numbers": numbers, "points": points})

@@ -97,7 +97,8 @@ _SELECT = """
                SELECT count(*) + 1 FROM (
                    SELECT 1 FROM documents e
                    WHERE e.state = 'queued' AND e.lifecycle = 'active' AND e.tenant_id = d.tenant_id
-                     AND (e.priority, e.created_at) < (d.priority, d.created_at) LIMIT 999) AS before) END AS queue_position,
+                     AND (e.priority, e.created_at) < (d.priority, d.created_at) LIMIT 999) AS before)
+           END AS queue_position,
            d.warnings, d.attributes, d.options, p.embed_model, p.embed_dimensions, d.row_version, d.created_at,
            d.updated_at, d.started_at, d.finished_at
     FROM documents d

@@ -1,6 +1,6 @@
 """Collections: a tenant's named sets of documents."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -9,6 +9,7 @@ from uuid import UUID
 import orjson
 import sqlalchemy as sa
 
+from sluice_common import events
 from sluice_common.database import Database, one, rows
 from sluice_common.ids import new_id
 
@@ -18,21 +19,14 @@ class Collection:
     id: UUID
     name: str
     chunking: Mapping[str, Any]  # max_chars and overlap_chars, where they differ from the service's
-    expires_after_s: int | None
-    quota: Mapping[str, Any]  # documents and bytes, as validated by the gateway
-    documents: int
     row_version: int
     created_at: datetime
     updated_at: datetime
 
 
-_COLUMNS = """
-    c.id, c.name, c.chunking, c.expires_after_s, c.quota, c.row_version, c.created_at, c.updated_at,
-    (SELECT count(*) FROM documents d WHERE d.collection_id = c.id AND d.lifecycle = 'active') AS documents
-"""
+_COLUMNS = "c.id, c.name, c.chunking, c.row_version, c.created_at, c.updated_at"
 _ADD = sa.text("""
-    INSERT INTO collections (id, tenant_id, name, chunking, expires_after_s, quota)
-    VALUES (:id, :tenant_id, :name, CAST(:chunking AS jsonb), :expires_after_s, CAST(:quota AS jsonb))
+    INSERT INTO collections (id, tenant_id, name, chunking) VALUES (:id, :tenant_id, :name, CAST(:chunking AS jsonb))
     ON CONFLICT DO NOTHING RETURNING id
 """)
 _ONE = sa.text(f"""
@@ -47,9 +41,7 @@ _LIST = sa.text(f"""
 """)
 _CHANGE = sa.text("""
     UPDATE collections
-    SET chunking = COALESCE(CAST(:chunking AS jsonb), chunking), quota = COALESCE(CAST(:quota AS jsonb), quota),
-        expires_after_s = CASE WHEN :sets_expiry THEN :expires_after_s ELSE expires_after_s END,
-        updated_at = now(), row_version = row_version + 1
+    SET chunking = CAST(:chunking AS jsonb), updated_at = now(), row_version = row_version + 1
     WHERE tenant_id = :tenant_id AND name = :name AND lifecycle = 'active' RETURNING 1
 """)
 _DELETE = sa.text("""
@@ -57,16 +49,19 @@ _DELETE = sa.text("""
     WHERE tenant_id = :tenant_id AND name = :name AND lifecycle = 'active' RETURNING id
 """)
 _DELETE_DOCUMENTS = sa.text("""
-    WITH gone AS (
-        UPDATE documents
-        SET lifecycle = 'deleting', published_run = NULL, active_run = NULL, lease_owner = NULL, lease_until = NULL,
-            dispatch_after = NULL, purge_at = now(), purge_pass = 0, updated_at = now(),
-            row_version = row_version + 1, finished_at = COALESCE(finished_at, now()),
-            state = CASE WHEN state IN ('completed', 'failed', 'cancelled') THEN state ELSE 'cancelled' END
-        WHERE id IN (SELECT id FROM documents WHERE collection_id = :id AND lifecycle = 'active'
-                     ORDER BY id FOR NO KEY UPDATE)
-        RETURNING id)
-    UPDATE runs SET state = 'abandoned', gc_at = now() WHERE document_id IN (SELECT id FROM gone)
+    UPDATE documents
+    SET lifecycle = 'deleting', published_run = NULL, active_run = NULL, lease_owner = NULL, lease_until = NULL,
+        dispatch_after = NULL, purge_at = now(), purge_pass = 0, updated_at = now(), row_version = row_version + 1,
+        finished_at = COALESCE(finished_at, now()),
+        state = CASE WHEN state IN ('completed', 'failed', 'cancelled') THEN state ELSE 'cancelled' END
+    WHERE id IN (SELECT id FROM documents WHERE collection_id = :id AND lifecycle = 'active'
+                 ORDER BY id FOR NO KEY UPDATE)
+    RETURNING id
+""")
+_ABANDON_RUNS = sa.text("UPDATE runs SET state = 'abandoned', gc_at = now() WHERE document_id = ANY(:ids)")
+_SIZES = sa.text("""
+    SELECT collection_id, count(*) AS documents FROM documents
+    WHERE collection_id = ANY(:ids) AND lifecycle = 'active' GROUP BY 1
 """)
 
 
@@ -76,28 +71,11 @@ class Collections:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def create(
-        self,
-        tenant_id: UUID,
-        name: str,
-        *,
-        chunking: Mapping[str, Any],  # as in Collection
-        expires_after_s: int | None = None,
-        quota: Mapping[str, Any],  # as in Collection
-    ) -> bool:
+    def create(self, tenant_id: UUID, name: str, *, chunking: Mapping[str, Any]) -> bool:  # as in Collection
         """Make a collection; False when the name is taken."""
-        values = {"chunking": orjson.dumps(chunking).decode(), "quota": orjson.dumps(quota).decode()}
+        values = {"id": new_id(), "tenant_id": tenant_id, "name": name, "chunking": orjson.dumps(chunking).decode()}
         with self._database.transaction() as connection:
-            row = one(
-                connection,
-                _ADD,
-                id=new_id(),
-                tenant_id=tenant_id,
-                name=name,
-                expires_after_s=expires_after_s,
-                **values,
-            )
-            return row is not None
+            return one(connection, _ADD, **values) is not None
 
     def find(self, tenant_id: UUID, name: str) -> Collection | None:
         """The tenant's collection of that name."""
@@ -114,25 +92,17 @@ class Collections:
             found = rows(connection, _LIST, tenant_id=tenant_id, after=after, limit=limit, ids=chosen)
         return [Collection(**row._mapping) for row in found]  # noqa: SLF001 - SQLAlchemy's documented name
 
-    def change(
-        self,
-        tenant_id: UUID,
-        name: str,
-        *,
-        chunking: Mapping[str, Any] | None = None,  # as in Collection
-        quota: Mapping[str, Any] | None = None,  # as in Collection
-        sets_expiry: bool = False,
-        expires_after_s: int | None = None,
-    ) -> bool:
-        """Change what is given; documents that are already there keep the chunks they have."""
-        values = {
-            "chunking": None if chunking is None else orjson.dumps(chunking).decode(),
-            "quota": None if quota is None else orjson.dumps(quota).decode(),
-            "sets_expiry": sets_expiry,
-            "expires_after_s": expires_after_s,
-        }
+    def sizes_of(self, collection_ids: Sequence[UUID]) -> dict[UUID, int]:
+        """How many active documents each has; it counts them, so ask only where somebody looks."""
         with self._database.transaction() as connection:
-            return one(connection, _CHANGE, tenant_id=tenant_id, name=name, **values) is not None
+            found = rows(connection, _SIZES, ids=list(collection_ids))
+        return dict.fromkeys(collection_ids, 0) | {row.collection_id: row.documents for row in found}
+
+    def change(self, tenant_id: UUID, name: str, *, chunking: Mapping[str, Any]) -> bool:  # as in Collection
+        """Change how documents are cut from now on; those that are already there keep the chunks they have."""
+        values = {"tenant_id": tenant_id, "name": name, "chunking": orjson.dumps(chunking).decode()}
+        with self._database.transaction() as connection:
+            return one(connection, _CHANGE, **values) is not None
 
     def delete(self, tenant_id: UUID, name: str) -> bool:
         """Delete the collection with all its documents, invisible from this commit on; False when there is none."""
@@ -140,5 +110,7 @@ class Collections:
             row = one(connection, _DELETE, tenant_id=tenant_id, name=name)
             if row is None:
                 return False
-            connection.execute(_DELETE_DOCUMENTS, {"id": row.id})
+            deleted = [document.id for document in rows(connection, _DELETE_DOCUMENTS, id=row.id)]
+            connection.execute(_ABANDON_RUNS, {"ids": deleted})
+            events.record(connection, deleted)
             return True

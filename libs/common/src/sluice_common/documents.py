@@ -12,7 +12,6 @@ from uuid import UUID
 
 import orjson
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
 
 from sluice_common import events
 from sluice_common.database import Database, one
@@ -45,6 +44,11 @@ class NewDocument:
     may_repeat: bool = False
     """The same bytes may stand twice in the collection."""
     request_id: str | None = None
+
+    @property
+    def dedupe_sha(self) -> str | None:
+        """What makes it the same as another document of the collection; None where the same bytes may repeat."""
+        return None if self.may_repeat else self.original.sha256
 
 
 @dataclass(frozen=True)
@@ -375,7 +379,7 @@ class Documents:
             tenant_id=new.tenant_id,
             collection_id=new.collection_id,
             external_id=new.external_id,
-            dedupe_sha=None if new.may_repeat else new.original.sha256,
+            dedupe_sha=new.dedupe_sha,
             attributes=orjson.dumps(new.attributes).decode(),
             options=orjson.dumps(new.options).decode(),
             job_id=new_id(),
@@ -394,11 +398,14 @@ class Documents:
     def _resolve(self, connection: sa.Connection, new: NewDocument, on_duplicate: str) -> Accepted | None:
         where = {"tenant_id": new.tenant_id, "collection_id": new.collection_id}
         external = new.external_id and one(connection, _SAME_EXTERNAL, external_id=new.external_id, **where)
-        found = external or one(connection, _SAME_BYTES, sha256=new.original.sha256, **where)
+        same = one(connection, _SAME_BYTES, sha256=new.dedupe_sha, **where)
+        found = external or same
         if not found:
             return None
         is_same = not external or external.sha256 == new.original.sha256
         if on_duplicate == "replace":
+            if same and same.id != found.id:
+                raise DuplicateDocument(same.id)  # two documents of a collection never have the same bytes
             return self._replace(connection, new, found.id)
         if on_duplicate != "return" or not is_same:
             raise DuplicateDocument(found.id)
@@ -409,18 +416,13 @@ class Documents:
 
     def _replace(self, connection: sa.Connection, new: NewDocument, document_id: UUID) -> Accepted:
         self._request_again(connection, new.tenant_id, document_id, None, request_id=new.request_id, replace=True)
-        try:
-            connection.execute(
-                _SET_CONTENT,
-                {
-                    "id": document_id,
-                    "dedupe_sha": None if new.may_repeat else new.original.sha256,
-                    "attributes": orjson.dumps(new.attributes).decode(),
-                    "options": orjson.dumps(new.options).decode(),
-                },
-            )
-        except IntegrityError as error:  # another document of the collection has these bytes
-            raise DuplicateDocument(document_id) from error
+        content = {
+            "id": document_id,
+            "dedupe_sha": new.dedupe_sha,
+            "attributes": orjson.dumps(new.attributes).decode(),
+            "options": orjson.dumps(new.options).decode(),
+        }
+        connection.execute(_SET_CONTENT, content)
         self._add_original(connection, document_id, new.original, kind="ingest")
         return Accepted(document_id, "replaced")
 

@@ -44,6 +44,8 @@ class Key:
     name: str
     prefix: str
     scopes: tuple[Scope, ...]
+    collection_ids: tuple[UUID, ...] | None
+    """None: every collection of the tenant."""
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
@@ -63,7 +65,7 @@ _TENANT = sa.text("SELECT id FROM tenants WHERE name = :name")
 _ADD_COLLECTION = sa.text("""
     INSERT INTO collections (id, tenant_id, name) VALUES (:id, :tenant_id, :name) ON CONFLICT DO NOTHING
 """)
-_COLUMNS = "id, name, prefix, scopes, created_at, expires_at, revoked_at, last_used_at"
+_COLUMNS = "id, name, prefix, scopes, collection_ids, created_at, expires_at, revoked_at, last_used_at"
 _ADD = sa.text(f"""
     INSERT INTO api_keys (id, tenant_id, name, prefix, secret_sha256, scopes, collection_ids, expires_at)
     VALUES (:id, :tenant_id, :name, :prefix, :secret_sha256, :scopes, CAST(:collection_ids AS uuid[]), :expires_at)
@@ -157,4 +159,6 @@ def _hash(secret: str) -> bytes:
 
 def _key_of(row: sa.Row[tuple[object, ...]]) -> Key:
     fields = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name
-    return Key(**{**fields, "scopes": tuple(Scope(scope) for scope in fields["scopes"])})
+    limits = fields["collection_ids"]
+    scopes = tuple(Scope(scope) for scope in fields["scopes"])
+    return Key(**{**fields, "scopes": scopes, "collection_ids": None if limits is None else tuple(limits)})

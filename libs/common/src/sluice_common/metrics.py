@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, star
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
-from sluice_common.settings import MetricsSettings
+from sluice_common.settings import MetricsSettings, SettingsError
 
 STAGE_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
 
@@ -46,8 +46,15 @@ def make_registry(*, version: str, revision: str = "unknown") -> CollectorRegist
 
 
 def serve_metrics(settings: MetricsSettings, registry: CollectorRegistry) -> Callable[[], None]:
-    """Answer scrapes on a port of their own, in a thread; returns what ends it."""
-    server, thread = start_http_server(settings.port, addr=settings.host, registry=registry)
+    """Answer scrapes on a port of their own, in a thread; returns what ends it.
+
+    Raises:
+        SettingsError: the port is taken, or not ours to take.
+    """
+    try:
+        server, thread = start_http_server(settings.port, addr=settings.host, registry=registry)
+    except OSError as error:
+        raise SettingsError(f"SLUICE_METRICS__PORT: {settings.port}: {error.strerror}") from error
 
     def close() -> None:
         server.shutdown()

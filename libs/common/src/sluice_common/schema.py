@@ -63,8 +63,6 @@ collections = sa.Table(
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("lifecycle", sa.Text, nullable=False, server_default=Lifecycle.ACTIVE.value),
     sa.Column("chunking", pg.JSONB, nullable=False, server_default="{}"),
-    sa.Column("expires_after_s", sa.BigInteger),
-    sa.Column("quota", pg.JSONB, nullable=False, server_default="{}"),
     _count("row_version", 1),
     _moment("created_at", now=True),
     _moment("updated_at", now=True),

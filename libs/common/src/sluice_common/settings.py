@@ -162,17 +162,14 @@ STANDALONE: dict[str, str] = {
 }
 
 
-class ServiceSettings(BaseSettings):
-    """Settings of one service: the environment first, then a UTF-8 `.env` file."""
+class DatabaseOnlySettings(BaseSettings):
+    """Settings of what needs nothing but the tables: the environment first, then a UTF-8 `.env` file."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_nested_delimiter=DELIMITER, extra="ignore", frozen=True, env_file_encoding="utf-8"
     )
 
     database: DatabaseSettings
-    broker: BrokerSettings
-    times: TimesSettings = TimesSettings()
-    metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()
 
     @classmethod
@@ -187,7 +184,15 @@ class ServiceSettings(BaseSettings):
         return init_settings, env_settings, dotenv_settings
 
 
-S = TypeVar("S", bound=ServiceSettings)
+class ServiceSettings(DatabaseOnlySettings):
+    """Settings that every service has."""
+
+    broker: BrokerSettings
+    times: TimesSettings = TimesSettings()
+    metrics: MetricsSettings = MetricsSettings()
+
+
+S = TypeVar("S", bound=DatabaseOnlySettings)
 
 
 def load_settings(settings_type: type[S], environment: Mapping[str, str] | None = None) -> S:

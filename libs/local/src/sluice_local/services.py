@@ -38,6 +38,7 @@ MODULES = {
 }
 SERVICES = tuple(MODULES)
 LOCAL_MODEL = "wordllama-256"
+LOCAL_DIMENSIONS = 256
 CLOSING_S = 5
 """What a service gets beyond the time in which it hands its work back, to close what it opened."""
 

@@ -20,6 +20,7 @@ from sluice_local.ports import LOOPBACK, Choices, is_free
 from sluice_local.postgres import DURABLE, OWNER, PostgresCluster, cache_folder
 from sluice_local.redis import RedisPart
 from sluice_local.services import (
+    LOCAL_DIMENSIONS,
     LOCAL_MODEL,
     PARTS,
     SERVICES,
@@ -322,6 +323,7 @@ def _part_settings(choices: Choices, without: Collection[str]) -> dict[str, str]
         "embeddings": lambda: {
             "SLUICE_EMBEDDINGS__BASE_URL": f"http://{LOOPBACK}:{choices.port('embeddings')}/v1",
             "SLUICE_EMBEDDINGS__MODEL": LOCAL_MODEL,
+            "SLUICE_EMBEDDINGS__DIMENSIONS": str(LOCAL_DIMENSIONS),
         },
     }
     return {name: value for part in PARTS if part not in without for name, value in addresses[part]().items()}

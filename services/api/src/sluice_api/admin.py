@@ -11,7 +11,7 @@ from sluice_common.errors import PipelineError
 from sluice_common.ids import MalformedId
 from sluice_common.keys import DEFAULT_TENANT, Key, Keys, Scope
 from sluice_common.migrations import check_schema
-from sluice_common.settings import ServiceSettings, SettingsError, load_settings
+from sluice_common.settings import DatabaseOnlySettings, SettingsError, load_settings
 
 WRONG_USE = 2
 FAILED = 1
@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says; returns the exit status."""
     options = _parser().parse_args(arguments)
     try:
-        settings = load_settings(ServiceSettings)
+        settings = load_settings(DatabaseOnlySettings)
     except SettingsError as error:
         return _refuse(str(error).replace("\n", "; "), WRONG_USE)
     database = open_database(settings.database, application="sluice-admin", pool_size=1)

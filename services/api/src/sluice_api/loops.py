@@ -47,8 +47,10 @@ class LoopMetrics:
             self._resent.labels("embed" if task.queue == EMBED_QUEUE else "extract").inc()
 
     def count_found(self, kind: str, number: int) -> None:
-        """Kinds: leases_expired, batch_leases_expired, redis_forgot, tries_used_up, deadline_passed, orphans,
-        points_missing, runs_collected, documents_purged, objects_without_row, uploads_unfinished.
+        """Add to one kind.
+
+        The kinds are leases_expired, batch_leases_expired, redis_forgot, tries_used_up, deadline_passed, orphans,
+        points_missing, runs_collected, documents_purged, objects_without_row and uploads_unfinished.
         """
         self._found.labels(kind).inc(number)
 

@@ -2,13 +2,10 @@
 
 import signal
 import sys
-from collections.abc import Callable
 from contextlib import ExitStack
 from types import FrameType
 
-import structlog
 import uvicorn
-from prometheus_client import CollectorRegistry
 
 from sluice_api.app import create_app
 from sluice_api.deps import ApiDeps
@@ -23,22 +20,19 @@ from sluice_common.catalogue import Catalogue
 from sluice_common.collections import Collections
 from sluice_common.database import Database, open_database
 from sluice_common.documents import Documents
-from sluice_common.errors import PipelineError
 from sluice_common.events import Events
 from sluice_common.hints import Hints
 from sluice_common.hits import Hits
 from sluice_common.idempotency import Idempotency
 from sluice_common.jobs import Pings
 from sluice_common.keys import Keys
-from sluice_common.logging import configure_logging
 from sluice_common.measuring import MeasuredProvider
 from sluice_common.metrics import make_registry, serve_metrics
 from sluice_common.migrations import check_schema
-from sluice_common.settings import SettingsError, load_settings
+from sluice_common.service import run_service
+from sluice_common.settings import EmbeddingsSettings
 from sluice_common.tasks import open_queue
 from sluice_common.times import times_of
-
-log = structlog.get_logger(__name__)
 
 STOP_S = 8
 """How long answers that are under way may take when the process is told to stop; then they are cut."""
@@ -46,8 +40,8 @@ STOP_S = 8
 KEEP_ALIVE_S = 75
 """Longer than a proxy in front keeps its connections, or it would send a request into one that is closing."""
 
-WRONG_SETTINGS = 2
-NOT_STARTED = 1
+LONGEST_QUERY_S = 5.0
+"""Longest wait for the embedding of a question; a hybrid search goes on without it."""
 
 
 class GatewayServer(uvicorn.Server):
@@ -62,19 +56,15 @@ class GatewayServer(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def main() -> None:
-    """Serve until SIGTERM or SIGINT; ends with 2 when a setting is wrong, with 1 when a part is not as it must be."""
-    try:
-        settings = load_settings(ApiSettings)
-        configure_logging(settings.log, service="api")
-        with ExitStack() as stack:
-            deps = open_deps(settings, stack)
-            _leave_quietly()
-            server_of(deps).run()
-    except SettingsError as error:
-        _give_up(str(error).replace("\n", "; "), WRONG_SETTINGS)
-    except PipelineError as error:
-        _give_up(f"{error.code}: {error.detail}", NOT_STARTED)
+def main() -> int:
+    """Serve until SIGTERM or SIGINT; returns the exit status."""
+    return run_service(ApiSettings, "api", _serve)
+
+
+def _serve(settings: ApiSettings, stack: ExitStack) -> None:
+    deps = open_deps(settings, stack)
+    _leave_quietly()
+    server_of(deps).run()
 
 
 def open_deps(settings: ApiSettings, stack: ExitStack) -> ApiDeps:
@@ -89,10 +79,10 @@ def open_deps(settings: ApiSettings, stack: ExitStack) -> ApiDeps:
     stack.callback(database.close)
     check_schema(database)
     registry = make_registry(version=__version__)
-    stack.callback(_serve_metrics(settings, registry))
+    stack.callback(serve_metrics(settings.metrics, registry))
     queue = open_queue(settings.broker)
     stack.callback(queue.close)
-    embeddings = build_embeddings(settings.embeddings)
+    embeddings = build_embeddings(_impatient(settings.embeddings))
     stack.callback(embeddings.close)
     measured = MeasuredProvider(embeddings, registry)
     times = times_of(settings.times)
@@ -109,7 +99,7 @@ def open_deps(settings: ApiSettings, stack: ExitStack) -> ApiDeps:
         events=events,
         pings=Pings(database),
         objects=build_object_store(settings.objects),
-        vectors=build_vector_store(settings.qdrant, measured),
+        vectors=build_vector_store(settings.qdrant, settings.embeddings, measured.dimensions),
         embeddings=measured,
         hints=Hints(queue),
         queue=queue,
@@ -142,11 +132,9 @@ def server_of(deps: ApiDeps) -> GatewayServer:
     return GatewayServer(config, deps.watch)
 
 
-def _serve_metrics(settings: ApiSettings, registry: CollectorRegistry) -> Callable[[], None]:
-    try:
-        return serve_metrics(settings.metrics, registry)
-    except OSError as error:
-        raise SettingsError(f"SLUICE_METRICS__PORT: {settings.metrics.port}: {error.strerror}") from error
+def _impatient(settings: EmbeddingsSettings) -> EmbeddingsSettings:
+    """A person waits for a search: a provider that hangs must not hold a thread for as long as a batch may."""
+    return settings.model_copy(update={"timeout_s": min(settings.timeout_s, LONGEST_QUERY_S)})
 
 
 def _documents(database: Database, settings: ApiSettings) -> Documents:
@@ -160,10 +148,5 @@ def _leave_quietly() -> None:
         signal.signal(number, lambda _number, _frame: None)
 
 
-def _give_up(reason: str, status: int) -> None:
-    sys.stderr.write(f"sluice-api: {reason}\n")
-    sys.exit(status)
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

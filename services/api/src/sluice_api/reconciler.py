@@ -13,23 +13,21 @@ import structlog
 
 from sluice_api.loops import BacklogCollector, ClockGuard, LoopMetrics, Loops
 from sluice_common import __version__
-from sluice_common.adapters.build import build_embeddings, build_object_store, build_vector_store
+from sluice_common.adapters.build import build_object_store, build_vector_store
 from sluice_common.batches import Batches
 from sluice_common.database import open_database
 from sluice_common.errors import TransientError
 from sluice_common.hints import Hints
-from sluice_common.logging import configure_logging
 from sluice_common.metrics import make_registry, serve_metrics
 from sluice_common.migrations import check_schema
 from sluice_common.reconciling import Reconciling
+from sluice_common.service import run_service
 from sluice_common.settings import (
     EmbeddingsSettings,
     ObjectsSettings,
     QdrantSettings,
     ReconcilerSettings,
     ServiceSettings,
-    SettingsError,
-    load_settings,
 )
 from sluice_common.tasks import open_queue
 from sluice_common.times import times_of
@@ -100,8 +98,6 @@ def build(settings: ReconcilerServiceSettings, stack: ExitStack) -> Reconciler:
     database = open_database(settings.database, application="sluice-reconciler")
     stack.callback(database.close)
     check_schema(database)
-    provider = build_embeddings(settings.embeddings)
-    stack.callback(provider.close)
     queue = open_queue(settings.broker)
     stack.callback(queue.close)
     reconciling = Reconciling(database, times)
@@ -111,7 +107,7 @@ def build(settings: ReconcilerServiceSettings, stack: ExitStack) -> Reconciler:
         batches=Batches(database, times),
         queue=queue,
         hints=Hints(queue),
-        vectors=build_vector_store(settings.qdrant, provider),
+        vectors=build_vector_store(settings.qdrant, settings.embeddings),
         objects=build_object_store(settings.objects),
         times=times,
         metrics=metrics,
@@ -124,16 +120,8 @@ def build(settings: ReconcilerServiceSettings, stack: ExitStack) -> Reconciler:
 
 
 def main() -> int:
-    """Run the reconciler; 2 means a wrong setting."""
-    try:
-        settings = load_settings(ReconcilerServiceSettings)
-    except SettingsError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    configure_logging(settings.log, service="reconciler")
-    with ExitStack() as stack:
-        build(settings, stack).run()
-    return 0
+    """Run the reconciler until it is told to stop; returns the exit status."""
+    return run_service(ReconcilerServiceSettings, "reconciler", lambda settings, stack: build(settings, stack).run())
 
 
 def _schedule(loops: Loops, settings: ReconcilerServiceSettings) -> tuple[Loop, ...]:

@@ -15,11 +15,10 @@ from sluice_common.contract import EMBED_QUEUE
 from sluice_common.database import open_database
 from sluice_common.hints import Hints
 from sluice_common.jobs import Pings
-from sluice_common.logging import configure_logging
 from sluice_common.measuring import MeasuredProvider
 from sluice_common.metrics import StageMetrics, make_registry, serve_metrics
 from sluice_common.migrations import check_schema
-from sluice_common.settings import SettingsError, load_settings
+from sluice_common.service import run_service
 from sluice_common.tasks import DramatiqQueue, OnShutdown, open_broker, run_worker
 from sluice_common.times import Times, times_of
 from sluice_embedder.actors import register
@@ -66,7 +65,7 @@ def build(settings: EmbedderSettings, stack: ExitStack) -> Embedder:
     coalescer = _open_coalescer(settings, PacedProvider(MeasuredProvider(provider, registry), Pacer()), stack)
     deps = EmbedderDeps(
         batches=batches,
-        vectors=build_vector_store(settings.qdrant, provider),
+        vectors=build_vector_store(settings.qdrant, settings.embeddings, provider.dimensions),
         provider=provider,
         coalescer=coalescer,
         claims=claims,
@@ -82,16 +81,8 @@ def build(settings: EmbedderSettings, stack: ExitStack) -> Embedder:
 
 
 def main() -> int:
-    """Run the embedder; 2 means a wrong setting."""
-    try:
-        settings = load_settings(EmbedderSettings)
-    except SettingsError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    configure_logging(settings.log, service="embedder")
-    with ExitStack() as stack:
-        build(settings, stack).run()
-    return 0
+    """Run the embedder until it is told to stop; returns the exit status."""
+    return run_service(EmbedderSettings, "embedder", lambda settings, stack: build(settings, stack).run())
 
 
 def _open_coalescer(settings: EmbedderSettings, provider: PacedProvider, stack: ExitStack) -> Coalescer:

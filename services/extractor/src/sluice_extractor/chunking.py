@@ -1,5 +1,6 @@
 """Cuts the text of a document into chunks while its pages arrive."""
 
+import itertools
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
@@ -159,10 +160,25 @@ class Chunker:
             char_end=char_end,
             page_start=pages[0].page.number if pages else None,
             page_end=pages[-1].page.number if pages else None,
-            section=self._sections.path_at(char_start),
+            section=self._sections.path_at(self._first_words(char_start, char_end)),
             boxes=tuple(_boxes_of(pages, char_start, char_end)),
             tokens=self._tokens_of(kept),
         )
+
+    def _first_words(self, start: int, end: int) -> int:
+        """Offset of the first text of a chunk that is not a heading; *start* where it is nothing but headings.
+
+        A chunk that begins with the headings of its section belongs to the innermost of them.
+        """
+        at = start
+        while at < end:
+            if not self._sections.is_heading_at(at):
+                return at
+            line_end = self._text.find("\n", at - self._base)
+            if line_end < 0 or self._base + line_end >= end:
+                return start
+            at = self._base + _skip_space(self._text, line_end)
+        return start
 
     def _forget(self, at: int) -> None:
         """Drop what no later chunk can need."""
@@ -184,6 +200,12 @@ class _Sections:
         self._ahead = self._ahead[self._next :]
         self._next = 0
         self._ahead += [(page_start + heading.start, heading) for heading in headings]
+
+    def is_heading_at(self, offset: int) -> bool:
+        """Whether a heading that is still ahead begins at *offset*."""
+        ahead = itertools.islice(self._ahead, self._next, None)
+        starts = itertools.takewhile(lambda start: start <= offset, (start for start, _ in ahead))
+        return offset in starts
 
     def path_at(self, offset: int) -> str | None:
         """The path at *offset*, which never falls from call to call but by an overlap."""

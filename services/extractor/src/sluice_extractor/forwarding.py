@@ -9,6 +9,7 @@ from sluice_common.errors import DocumentTooLarge, LeaseLost
 from sluice_common.hints import Hints
 from sluice_common.status import State
 from sluice_extractor.chunking import Chunk
+from sluice_extractor.parsing.page import Remark
 
 
 class Forwarder:
@@ -42,7 +43,7 @@ class Forwarder:
         while len(self._waiting) > self._batch_chunks:
             self._forward(self._next_batch())
 
-    def finish(self, *, media_type: str, pages_done: int, pages_total: int | None, warnings: Sequence[str]) -> None:
+    def finish(self, *, media_type: str, pages_done: int, pages_total: int | None, remarks: Sequence[Remark]) -> None:
         """Store what is left and close the run; may be repeated when the outcome is unknown.
 
         Raises:
@@ -56,7 +57,7 @@ class Forwarder:
             media_type=media_type,
             pages_done=pages_done,
             pages_total=pages_total,
-            warnings=[{"code": warning} for warning in warnings],
+            warnings=[_shown(remark) for remark in remarks],
         )
         state = self._batches.finish_extraction(self._claim.document_id, self._claim.run_id, self._last, extraction)
         if state is None:
@@ -76,6 +77,11 @@ class Forwarder:
         batch = NewBatch(self._n_batches, chunks)
         self._n_batches += 1
         return batch
+
+
+def _shown(remark: Remark) -> dict[str, str | int]:
+    page = {} if remark.page is None else {"page": remark.page}
+    return {"code": remark.code, "detail": remark.detail, **page}
 
 
 def _numbered(chunk: Chunk, chunk_no: int) -> NewChunk:

@@ -72,7 +72,7 @@ def _finish(forwarder: Forwarder, reading: Reading, holding: Holding, deps: Extr
             media_type=reading.media_type,
             pages_done=holding.pages_done,
             pages_total=reading.pages_total,
-            warnings=reading.warnings,
+            remarks=reading.remarks,
         ),
         patience=deps.times.give_up,
     )

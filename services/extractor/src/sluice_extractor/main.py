@@ -16,10 +16,9 @@ from sluice_common.database import open_database
 from sluice_common.documents import Documents
 from sluice_common.hints import Hints
 from sluice_common.jobs import Pings
-from sluice_common.logging import configure_logging
 from sluice_common.metrics import StageMetrics, make_registry, serve_metrics
 from sluice_common.migrations import check_schema
-from sluice_common.settings import SettingsError, load_settings
+from sluice_common.service import run_service
 from sluice_common.tasks import DramatiqQueue, OnShutdown, open_broker, run_worker
 from sluice_common.times import Times, times_of
 from sluice_extractor.actors import register
@@ -85,16 +84,8 @@ def build(settings: ExtractorSettings, stack: ExitStack) -> Extractor:
 
 
 def main() -> int:
-    """Run the extractor; 2 means a wrong setting."""
-    try:
-        settings = load_settings(ExtractorSettings)
-    except SettingsError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    configure_logging(settings.log, service="extractor")
-    with ExitStack() as stack:
-        build(settings, stack).run()
-    return 0
+    """Run the extractor until it is told to stop; returns the exit status."""
+    return run_service(ExtractorSettings, "extractor", lambda settings, stack: build(settings, stack).run())
 
 
 def _open_leases(settings: ExtractorSettings, times: Times, stack: ExitStack) -> Leases:

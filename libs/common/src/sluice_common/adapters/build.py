@@ -1,10 +1,11 @@
 """The adapters that the settings ask for; a vendor's library is loaded only when it is used."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from sluice_common.adapters.ensured import EnsuredVectorStore
 from sluice_common.adapters.filesystem import FilesystemObjectStore
-from sluice_common.ports import EmbeddingProvider, ObjectStore, VectorStore
+from sluice_common.ports import ObjectStore, VectorStore
 from sluice_common.settings import EmbeddingsSettings, ObjectsSettings, QdrantSettings, SettingsError
 
 if TYPE_CHECKING:
@@ -33,15 +34,31 @@ def build_embeddings(settings: EmbeddingsSettings) -> "OpenAIEmbeddings":
     return OpenAIEmbeddings(settings)
 
 
-def build_vector_store(settings: QdrantSettings, provider: EmbeddingProvider) -> VectorStore:
-    """The index for the provider's model; made at its first use, when the provider has told its dimensions."""
+def build_vector_store(
+    settings: QdrantSettings, embeddings: EmbeddingsSettings, ask_dimensions: Callable[[], int] | None = None
+) -> VectorStore:
+    """The index for the configured model; made at its first use.
+
+    Args:
+        settings: where Qdrant is.
+        embeddings: names the model, and perhaps the length of its vectors.
+        ask_dimensions: asked once where the settings do not tell the length; a provider of its own when None,
+            so that a service which embeds nothing need not load the provider's library.
+    """
     from sluice_common.adapters.qdrant import QdrantVectorStore, index_name, open_qdrant  # noqa: PLC0415 - as above
 
     client = open_qdrant(settings)
 
     def open_store() -> VectorStore:
-        dimensions = provider.dimensions()
-        index = index_name(settings.index_prefix, provider.model, dimensions)
+        dimensions = embeddings.dimensions or (ask_dimensions or ask_provider)()
+        index = index_name(settings.index_prefix, embeddings.model, dimensions)
         return QdrantVectorStore(client, index=index, dimensions=dimensions)
+
+    def ask_provider() -> int:
+        provider = build_embeddings(embeddings)
+        try:
+            return provider.dimensions()
+        finally:
+            provider.close()
 
     return EnsuredVectorStore(open_store)

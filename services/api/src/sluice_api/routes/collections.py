@@ -91,9 +91,9 @@ def _add_creating(router: APIRouter, deps: ApiDeps) -> None:
         chunking = _checked_chunking(body.chunking, deps)
 
         def create() -> Response:
-            if not deps.collections.create(principal.tenant_id, name, chunking=chunking, quota={}):
+            if not deps.collections.create(principal.tenant_id, name, chunking=chunking):
                 raise Problem(409, "collection_exists", "There is a collection of that name.", pointer="/name")
-            return _shown(_found(name, principal, deps), 201, is_new=True)
+            return _shown(_found(name, principal, deps), deps, 201, is_new=True)
 
         return answer_once(request, deps, principal, {"name": name, "chunking": chunking}, create)
 
@@ -113,7 +113,8 @@ def _add_reading(router: APIRouter, deps: ApiDeps) -> None:
         found = deps.collections.page(tenant_id, after=after, limit=page.limit + 1, ids=principal.collection_ids)
         shown = found[: page.limit]
         next_cursor = cursors.after(tenant_id, LIST, [shown[-1].name]) if len(found) > page.limit else None
-        return list_answer(request, [_collection_json(one) for one in shown], next_cursor)
+        sizes = deps.collections.sizes_of([one.id for one in shown])
+        return list_answer(request, [_collection_json(one, sizes[one.id]) for one in shown], next_cursor)
 
     @router.get(
         "/collections/{name}",
@@ -123,9 +124,10 @@ def _add_reading(router: APIRouter, deps: ApiDeps) -> None:
     )
     def show_collection(name: str, request: Request, principal: Reader) -> Response:
         collection = _found(name, principal, deps)
-        if matches(request.headers, "if-none-match", _etag_of(collection)):
-            return Response(status_code=304, headers={"ETag": _etag_of(collection)})
-        return _shown(collection)
+        shown = _shown(collection, deps)
+        if matches(request.headers, "if-none-match", shown.headers["etag"]):
+            return Response(status_code=304, headers={"ETag": shown.headers["etag"]})
+        return shown
 
 
 def _add_changing(router: APIRouter, deps: ApiDeps) -> None:
@@ -140,7 +142,7 @@ def _add_changing(router: APIRouter, deps: ApiDeps) -> None:
         if body.chunking is not None:
             chunking = _checked_chunking(body.chunking, deps)
             deps.collections.change(principal.tenant_id, collection.name, chunking=chunking)
-        return _shown(_found(name, principal, deps))
+        return _shown(_found(name, principal, deps), deps)
 
     @router.delete(
         "/collections/{name}",
@@ -187,24 +189,21 @@ def _unchanged(collection: Collection, request: Request) -> Collection:
     return collection
 
 
-def _shown(collection: Collection, status: int = 200, *, is_new: bool = False) -> Response:
-    headers = {"ETag": _etag_of(collection)}
+def _shown(collection: Collection, deps: ApiDeps, status: int = 200, *, is_new: bool = False) -> Response:
+    documents = deps.collections.sizes_of([collection.id])[collection.id]
+    headers = {"ETag": f'"{collection.row_version}.{documents}"'}
     if is_new:
         headers["Location"] = f"/v1/collections/{quote(collection.name)}"
-    return JsonResponse(_collection_json(collection), status, headers)
+    return JsonResponse(_collection_json(collection, documents), status, headers)
 
 
-def _etag_of(collection: Collection) -> str:
-    return f'"{collection.row_version}.{collection.documents}"'
-
-
-def _collection_json(collection: Collection) -> Json:
+def _collection_json(collection: Collection, documents: int) -> Json:
     return {
         "id": ids.shown("col", collection.id),
         "object": "collection",
         "name": collection.name,
         "chunking": collection.chunking,
-        "documents": collection.documents,
+        "documents": documents,
         "created_at": moment_json(collection.created_at),
         "updated_at": moment_json(collection.updated_at),
     }

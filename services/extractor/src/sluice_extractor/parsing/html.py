@@ -9,7 +9,7 @@ from sluice_extractor.parsing.cleaning import clean_line, clean_text
 from sluice_extractor.parsing.encodings import decode
 from sluice_extractor.parsing.original import OpenDocument, Original
 from sluice_extractor.parsing.page import Heading, parts_of
-from sluice_extractor.parsing.text import checked_text, warnings_of
+from sluice_extractor.parsing.text import checked_text, remarks_on
 
 SUFFIXES = frozenset({".html", ".htm", ".xhtml", ".shtml"})
 _TYPES = frozenset({"text/html", "application/xhtml+xml"})
@@ -127,7 +127,7 @@ def read_html(original: Original) -> OpenDocument:
     visible = _visible_text(clean_text(decoded.text))
     text = checked_text(visible.text(), original)
     pages = parts_of(text, tuple(visible.headings))
-    return OpenDocument("text/html", decoded.encoding, None, pages, warnings_of(decoded))
+    return OpenDocument("text/html", decoded.encoding, None, pages, remarks_on(decoded))
 
 
 @dataclass

@@ -7,7 +7,7 @@ from sluice_extractor.parsing.cleaning import clean_text
 from sluice_extractor.parsing.encodings import decode
 from sluice_extractor.parsing.original import OpenDocument, Original
 from sluice_extractor.parsing.page import Heading, parts_of
-from sluice_extractor.parsing.text import checked_text, warnings_of
+from sluice_extractor.parsing.text import checked_text, remarks_on
 
 SUFFIXES = frozenset({".md", ".markdown", ".mdown", ".mkd", ".mkdn", ".mdx"})
 TITLE_CHARS = 200
@@ -31,7 +31,7 @@ def read_markdown(original: Original) -> OpenDocument:
     decoded = decode(original.content)
     text = checked_text(clean_text(decoded.text), original)
     headings = tuple(headings_of(text))
-    return OpenDocument("text/markdown", decoded.encoding, None, parts_of(text, headings), warnings_of(decoded))
+    return OpenDocument("text/markdown", decoded.encoding, None, parts_of(text, headings), remarks_on(decoded))
 
 
 def headings_of(text: str) -> Iterator[Heading]:

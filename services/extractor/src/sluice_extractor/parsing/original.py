@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
-from sluice_extractor.parsing.page import Page
+from sluice_extractor.parsing.page import Page, Remark
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class OpenDocument:
     reader: str
     pages_total: int | None
     pages: Iterator[Page]
-    warnings: list[str] = field(default_factory=list)
+    remarks: list[Remark] = field(default_factory=list)
     """Complete only when `pages` is exhausted."""
 
 

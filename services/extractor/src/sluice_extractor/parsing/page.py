@@ -29,6 +29,15 @@ class Heading:
 
 
 @dataclass(frozen=True, slots=True)
+class Remark:
+    """What a person should know about a document that was read: a stable code, our own words, and the page if one."""
+
+    code: str
+    detail: str
+    page: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """One page, or a part of a document that has no pages (`number` is None then).
 

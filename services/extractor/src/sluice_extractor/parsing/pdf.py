@@ -8,7 +8,7 @@ from typing import Protocol
 
 from sluice_common.errors import CorruptDocument, NoText, OcrRequired, PermanentError, TooManyPages
 from sluice_extractor.parsing.original import OpenDocument, Original
-from sluice_extractor.parsing.page import Page
+from sluice_extractor.parsing.page import Page, Remark
 from sluice_extractor.parsing.pdf_pdfium import PdfiumBook
 from sluice_extractor.parsing.pdf_pypdf import PypdfBook
 
@@ -55,9 +55,9 @@ def read_pdf(original: Original) -> OpenDocument:
     name, book = _open_first(original)
     if book.pages_total > original.max_pages:
         raise TooManyPages(f"{book.pages_total} pages, the limit is {original.max_pages}")
-    warnings: list[str] = []
-    pages = _pages_with_text(book, _second_look(name, original), warnings)
-    return OpenDocument("application/pdf", name, book.pages_total, pages, warnings)
+    remarks: list[Remark] = []
+    pages = _pages_with_text(book, _second_look(name, original), remarks)
+    return OpenDocument("application/pdf", name, book.pages_total, pages, remarks)
 
 
 def _open_first(original: Original) -> tuple[str, PdfBook]:
@@ -88,11 +88,11 @@ def _quietly_opened(original: Original) -> PdfBook | None:
         return None
 
 
-def _pages_with_text(book: PdfBook, second_look: Callable[[], PdfBook | None], warnings: list[str]) -> Iterator[Page]:
+def _pages_with_text(book: PdfBook, second_look: Callable[[], PdfBook | None], remarks: list[Remark]) -> Iterator[Page]:
     """The pages, once it is sure that there is text: empty ones at the beginning wait for the first that has some."""
     waiting: list[Page] = []
     has_text = False
-    for page in _repaired(book.pages(), second_look, warnings):
+    for page in _repaired(book.pages(), second_look, remarks):
         if has_text:
             yield page
             continue
@@ -101,10 +101,12 @@ def _pages_with_text(book: PdfBook, second_look: Callable[[], PdfBook | None], w
             has_text = True
             yield from waiting
     if not has_text:
-        yield from _without_text(book, second_look(), waiting, warnings)
+        yield from _without_text(book, second_look(), waiting, remarks)
 
 
-def _repaired(pages: Iterator[Page], second_look: Callable[[], PdfBook | None], warnings: list[str]) -> Iterator[Page]:
+def _repaired(
+    pages: Iterator[Page], second_look: Callable[[], PdfBook | None], remarks: list[Remark]
+) -> Iterator[Page]:
     """Failed pages as the second reader sees them."""
     for page in pages:
         if not page.failed or page.number is None:
@@ -113,15 +115,15 @@ def _repaired(pages: Iterator[Page], second_look: Callable[[], PdfBook | None], 
         other = second_look()
         second = other.page(page.number) if other and page.number <= other.pages_total else page
         if second.failed:
-            warnings.append(f"page {page.number} could not be read")
+            remarks.append(Remark("page_unreadable", "The page could not be read.", page.number))
         yield replace(second, number=page.number)
 
 
-def _without_text(book: PdfBook, other: PdfBook | None, pages: list[Page], warnings: list[str]) -> Iterator[Page]:
+def _without_text(book: PdfBook, other: PdfBook | None, pages: list[Page], remarks: list[Remark]) -> Iterator[Page]:
     """Text that only the second reader finds, or the reason why there is none."""
     probe = list(islice(other.pages(), _PROBED_PAGES)) if other else []
     if other and any(page.text.strip() for page in probe):
-        warnings.append("PDFium found no text; read by pypdf")
+        remarks.append(Remark("second_reader", "PDFium found no text; read by pypdf."))
         yield from probe
         yield from (other.page(number) for number in range(len(probe) + 1, other.pages_total + 1))
         return

@@ -4,13 +4,13 @@ from sluice_common.errors import DocumentTooLarge, EmptyDocument
 from sluice_extractor.parsing.cleaning import clean_text
 from sluice_extractor.parsing.encodings import Decoded, decode
 from sluice_extractor.parsing.original import OpenDocument, Original
-from sluice_extractor.parsing.page import parts_of
+from sluice_extractor.parsing.page import Remark, parts_of
 
 
 def read_text(original: Original) -> OpenDocument:
     decoded = decode(original.content)
     text = checked_text(clean_text(decoded.text), original)
-    return OpenDocument("text/plain", decoded.encoding, None, parts_of(text), warnings_of(decoded))
+    return OpenDocument("text/plain", decoded.encoding, None, parts_of(text), remarks_on(decoded))
 
 
 def checked_text(text: str, original: Original) -> str:
@@ -27,8 +27,8 @@ def checked_text(text: str, original: Original) -> str:
     return text
 
 
-def warnings_of(decoded: Decoded) -> list[str]:
+def remarks_on(decoded: Decoded) -> list[Remark]:
     """What a person should know about the decoding."""
     if decoded.is_whole:
         return []
-    return [f"some bytes are not valid {decoded.encoding} and were replaced"]
+    return [Remark("bytes_replaced", f"Some bytes are not valid {decoded.encoding} and were replaced.")]

@@ -89,7 +89,7 @@ def _read(order: ChildOrder, frames: FrameWriter, held: list[str]) -> None:
     frames.hello(document.media_type, document.reader, document.pages_total, held)
     for page in document.pages:
         frames.page(page)
-    frames.done(document.warnings)
+    frames.done(document.remarks)
 
 
 def _content() -> bytes:

@@ -11,19 +11,15 @@ import os
 import selectors
 import signal
 import socket
-import struct
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
 
 from sluice_extractor.parsing.encodings import USED_CODECS, decode
 from sluice_extractor.sandbox.child import live
-from sluice_extractor.sandbox.requests import ChildOrder
+from sluice_extractor.sandbox.requests import LENGTH, READY, STATUS, ChildOrder
 from sluice_extractor.sandbox.walls import Walls, prepare_walls, readable_trees
 
-LENGTH = struct.Struct("!I")
-STATUS = struct.Struct("!i")
-READY = b"R"
 DESCRIPTORS_PER_ORDER = 3
 
 

@@ -3,15 +3,17 @@
 import os
 import struct
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from sluice_extractor.parsing.page import Heading, Page, TextSpan
+from sluice_extractor.parsing.page import Heading, Page, Remark, TextSpan
 
 LENGTH = struct.Struct("!I")
 _TENTHS = 10
+_MOST_REMARKS = 1000
 _NUMBERS_PER_SPAN = 6
 _FARTHEST_TENTHS = 10**9
 _MAX_HEADINGS = 100_000
@@ -36,11 +38,19 @@ class HelloFrame(_Frame):
     walls: list[Annotated[str, Field(max_length=50)]] = Field(max_length=50)
 
 
+class RemarkField(_Frame):
+    """A remark on the wire."""
+
+    code: str = Field(max_length=50, pattern=r"^[a-z_]+$")
+    detail: str = Field(max_length=_DETAIL_CHARS)
+    page: int | None = Field(ge=1, le=10**9)
+
+
 class DoneFrame(_Frame):
     """All pages were sent."""
 
     kind: Literal["done"] = "done"
-    warnings: list[Annotated[str, Field(max_length=_DETAIL_CHARS)]] = Field(max_length=1000)
+    remarks: list[RemarkField] = Field(max_length=_MOST_REMARKS)
 
 
 class ErrorFrame(_Frame):
@@ -69,8 +79,9 @@ class FrameWriter:
     def page(self, page: Page) -> None:
         self._write(encoded_page(page))
 
-    def done(self, warnings: Sequence[str]) -> None:
-        self._write(orjson.dumps(DoneFrame(warnings=[text[:_DETAIL_CHARS] for text in warnings[:1000]]).model_dump()))
+    def done(self, remarks: Sequence[Remark]) -> None:
+        fields = [RemarkField(**asdict(remark)) for remark in remarks[:_MOST_REMARKS]]
+        self._write(orjson.dumps(DoneFrame(remarks=fields).model_dump()))
 
     def error(self, code: str, detail: str, detail_code: str | None = None) -> None:
         self._write(encoded_error(code, detail, detail_code))

@@ -28,8 +28,7 @@ from sluice_common.errors import (
     TooManyPages,
     UnsupportedFormat,
 )
-from sluice_extractor.parsing.page import Page
-from sluice_extractor.sandbox.fork_server import STATUS
+from sluice_extractor.parsing.page import Page, Remark
 from sluice_extractor.sandbox.frames import (
     LENGTH,
     DoneFrame,
@@ -39,7 +38,7 @@ from sluice_extractor.sandbox.frames import (
     OtherFrame,
     parse_frame,
 )
-from sluice_extractor.sandbox.requests import ReadLimits
+from sluice_extractor.sandbox.requests import STATUS, ReadLimits
 
 _PIECE_BYTES = 1 << 20
 _LONGEST_WAIT_S = 1.0
@@ -63,7 +62,7 @@ class ReadingStopped(ConflictError):
 class Reading(Iterator[Page]):
     """Iterate it for the pages, once.
 
-    `media_type`, `reader`, `pages_total` and `walls` are known from the beginning, `warnings` when the pages are
+    `media_type`, `reader`, `pages_total` and `walls` are known from the beginning, `remarks` when the pages are
     exhausted. Leaving the `with` block ends the child in any case. Iteration raises the document's `PermanentError`,
     a `CrashError` that says how its child died, or `ReadingStopped`.
     """
@@ -73,7 +72,7 @@ class Reading(Iterator[Page]):
         self.reader = ""
         self.pages_total: int | None = None
         self.walls: tuple[str, ...] = ()
-        self.warnings: tuple[str, ...] = ()
+        self.remarks: tuple[Remark, ...] = ()
         self._results = results
         self._owner = owner
         self._limits = limits
@@ -102,7 +101,7 @@ class Reading(Iterator[Page]):
             return self._checked(frame)
         if isinstance(frame, DoneFrame):
             self._is_done = True
-            self.warnings = tuple(frame.warnings)
+            self.remarks = tuple(Remark(field.code, field.detail, field.page) for field in frame.remarks)
             self.close()
             raise StopIteration
         raise self._failure_of(frame)

@@ -1,9 +1,17 @@
 """What the sandbox is asked to read, and within which limits."""
 
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
+
+LENGTH = struct.Struct("!I")
+"""Comes before an order."""
+STATUS = struct.Struct("!i")
+"""How a child ended, as `os.waitstatus_to_exitcode` says it."""
+READY = b"R"
+"""The fork server's first byte."""
 
 
 @dataclass(frozen=True)

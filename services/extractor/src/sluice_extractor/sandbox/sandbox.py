@@ -13,9 +13,8 @@ from typing import Self
 import structlog
 
 from sluice_common.errors import ExtractorCrashed, ObjectMissing
-from sluice_extractor.sandbox.fork_server import LENGTH, READY
 from sluice_extractor.sandbox.reading import Reading
-from sluice_extractor.sandbox.requests import ReadLimits, ReadRequest, order_for
+from sluice_extractor.sandbox.requests import LENGTH, READY, ReadLimits, ReadRequest, order_for
 
 _START_S = 60
 _STOP_S = 5

@@ -87,8 +87,6 @@ def upgrade() -> None:
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("lifecycle", sa.Text(), server_default="active", nullable=False),
         sa.Column("chunking", postgresql.JSONB(astext_type=sa.Text()), server_default="{}", nullable=False),
-        sa.Column("expires_after_s", sa.BigInteger(), nullable=True),
-        sa.Column("quota", postgresql.JSONB(astext_type=sa.Text()), server_default="{}", nullable=False),
         sa.Column("row_version", sa.Integer(), server_default="1", nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
