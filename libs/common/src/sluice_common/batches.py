@@ -135,21 +135,19 @@ _TO_VERIFYING = sa.text("""
 
 # EXISTS only saves work; what keeps a stale claim harmless is the fence in _FINISH and the run in _PUBLISH.
 _CLAIM = sa.text("""
-    UPDATE batches b
-    SET state = 'running', fence = fence + 1, tries = tries + 1, lease_owner = :owner, lease_until = now() + :lease,
-        dispatch_after = NULL, dispatch_count = 0
-    WHERE run_id = :run_id AND batch_no = :batch_no AND state = 'pending' AND tries < max_tries
-      AND (not_before <= now() OR not_before > now() + :far)
-      AND EXISTS (SELECT 1 FROM documents d WHERE d.id = b.document_id AND d.lifecycle = 'active'
-                  AND (d.active_run = b.run_id OR d.published_run = b.run_id))
-    RETURNING document_id, fence, tries
-""")
-
-_CONTEXT = sa.text("""
-    SELECT d.tenant_id, d.collection_id, d.attributes, d.request_id,
+    WITH claimed AS (
+        UPDATE batches b
+        SET state = 'running', fence = fence + 1, tries = tries + 1, lease_owner = :owner,
+            lease_until = now() + :lease, dispatch_after = NULL, dispatch_count = 0
+        WHERE run_id = :run_id AND batch_no = :batch_no AND state = 'pending' AND tries < max_tries
+          AND (not_before <= now() OR not_before > now() + :far)
+          AND EXISTS (SELECT 1 FROM documents d WHERE d.id = b.document_id AND d.lifecycle = 'active'
+                      AND (d.active_run = b.run_id OR d.published_run = b.run_id))
+        RETURNING document_id, fence, tries)
+    SELECT c.document_id, c.fence, c.tries, d.tenant_id, d.collection_id, d.attributes, d.request_id,
            EXISTS (SELECT 1 FROM runs e JOIN runs r ON r.id = :run_id
                    WHERE e.document_id = d.id AND e.request_no = r.request_no AND e.id < r.id) AS has_earlier_run
-    FROM documents d WHERE d.id = :id
+    FROM claimed c JOIN documents d ON d.id = c.document_id
 """)
 
 _CHUNKS_OF_BATCH = sa.text("""
@@ -353,7 +351,7 @@ class Batches:
         Returns:
             None when there is nothing to claim.
         """
-        with self._database.transaction() as connection:
+        with self._database.single() as connection:
             row = one(
                 connection,
                 _CLAIM,
@@ -365,20 +363,18 @@ class Batches:
             )
             if row is None:
                 return None
-            context = one(connection, _CONTEXT, id=row.document_id, run_id=run_id)
-            assert context is not None, "a batch belongs to a document"
-            texts = rows(connection, _CHUNKS_OF_BATCH, run_id=run_id, batch_no=batch_no)
+            texts = rows(connection, _CHUNKS_OF_BATCH, run_id=run_id, batch_no=batch_no)  # chunks never change
         return BatchClaim(
             run_id=run_id,
             batch_no=batch_no,
             fence=row.fence,
             tries=row.tries,
             document_id=row.document_id,
-            tenant_id=context.tenant_id,
-            collection_id=context.collection_id,
-            attributes=context.attributes,
-            request_id=context.request_id,
-            is_rebought=row.fence > 1 or context.has_earlier_run,
+            tenant_id=row.tenant_id,
+            collection_id=row.collection_id,
+            attributes=row.attributes,
+            request_id=row.request_id,
+            is_rebought=row.fence > 1 or row.has_earlier_run,
             chunks=tuple(ClaimedChunk(chunk.chunk_no, chunk.point_id, chunk.text, chunk.page) for chunk in texts),
         )
 
@@ -416,7 +412,7 @@ class Batches:
         Returns:
             False when the claim was lost.
         """
-        with self._database.transaction() as connection:
+        with self._database.single() as connection:
             row = one(
                 connection,
                 _DEFER,
@@ -452,7 +448,7 @@ class Batches:
 
     def chunks_of_run(self, run_id: int) -> int | None:
         """How many chunks a closed run has; None while it is still being extracted, or when it is gone."""
-        with self._database.transaction() as connection:
+        with self._database.single() as connection:
             row = one(connection, _EXPECTED, run_id=run_id)
             return None if row is None else row.n_chunks
 

@@ -156,7 +156,7 @@ class Catalogue:
 
     def find(self, tenant_id: UUID, document_id: UUID) -> DocumentView | None:
         """The document, deleted ones too (see `lifecycle`); None when the tenant never had it."""
-        with self._database.transaction() as connection:
+        with self._database.single() as connection:
             row = one(connection, _ONE, id=document_id, tenant_id=tenant_id)
         return None if row is None else _view_of(row)
 
@@ -175,18 +175,18 @@ class Catalogue:
             "before_time": before and before[0],
             "before_id": before and before[1],
         }
-        with self._database.transaction() as connection:
+        with self._database.single() as connection:
             return [_view_of(row) for row in rows(connection, _PAGE, tenant_id=tenant_id, limit=limit, **values)]
 
     def chunks_of(self, tenant_id: UUID, document_id: UUID, *, start: int = 0, limit: int = 100) -> list[ChunkView]:
         """Chunks of the published run from number *start* on, in order."""
-        with self._database.transaction() as connection:
+        with self._database.single() as connection:
             found = rows(connection, _CHUNKS, id=document_id, tenant_id=tenant_id, start=start, limit=limit)
         return [ChunkView(**row._mapping) for row in found]  # noqa: SLF001 - SQLAlchemy's documented name
 
     def cursor_secret(self) -> bytes:
         """What signs cursors; the same for every gateway, made by the first migration."""
-        with self._database.transaction() as connection:
+        with self._database.single() as connection:
             row = one(connection, _SECRET)
         assert row is not None, "the first migration writes this row"
         return bytes(row.cursor_secret)

@@ -74,12 +74,12 @@ class Collections:
     def create(self, tenant_id: UUID, name: str, *, chunking: Mapping[str, Any]) -> bool:  # as in Collection
         """Make a collection; False when the name is taken."""
         values = {"id": new_id(), "tenant_id": tenant_id, "name": name, "chunking": orjson.dumps(chunking).decode()}
-        with self._database.transaction() as connection:
+        with self._database.single() as connection:
             return one(connection, _ADD, **values) is not None
 
     def find(self, tenant_id: UUID, name: str) -> Collection | None:
         """The tenant's collection of that name."""
-        with self._database.transaction() as connection:
+        with self._database.single() as connection:
             row = one(connection, _ONE, tenant_id=tenant_id, name=name)
         return None if row is None else Collection(**row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name
 
@@ -88,20 +88,20 @@ class Collections:
     ) -> list[Collection]:
         """Collections by name, those behind *after*; of *ids* only, when the key is limited to some."""
         chosen = None if ids is None else list(ids)
-        with self._database.transaction() as connection:
+        with self._database.single() as connection:
             found = rows(connection, _LIST, tenant_id=tenant_id, after=after, limit=limit, ids=chosen)
         return [Collection(**row._mapping) for row in found]  # noqa: SLF001 - SQLAlchemy's documented name
 
     def sizes_of(self, collection_ids: Sequence[UUID]) -> dict[UUID, int]:
         """How many active documents each has; it counts them, so ask only where somebody looks."""
-        with self._database.transaction() as connection:
+        with self._database.single() as connection:
             found = rows(connection, _SIZES, ids=list(collection_ids))
         return dict.fromkeys(collection_ids, 0) | {row.collection_id: row.documents for row in found}
 
     def change(self, tenant_id: UUID, name: str, *, chunking: Mapping[str, Any]) -> bool:  # as in Collection
         """Change how documents are cut from now on; those that are already there keep the chunks they have."""
         values = {"tenant_id": tenant_id, "name": name, "chunking": orjson.dumps(chunking).decode()}
-        with self._database.transaction() as connection:
+        with self._database.single() as connection:
             return one(connection, _CHANGE, **values) is not None
 
     def delete(self, tenant_id: UUID, name: str) -> bool:

@@ -89,12 +89,29 @@ class Setback:
     wait: timedelta = timedelta(0)
 
 
+# Row, original, job, history and the answered idempotency key in one statement: all or nothing, one round trip.
 _ACCEPT = sa.text("""
-    INSERT INTO documents (id, tenant_id, collection_id, external_id, dedupe_sha, attributes, options, job_id,
-                           request_id, max_tries, max_losses, deadline, dispatch_after)
-    VALUES (:id, :tenant_id, :collection_id, :external_id, :dedupe_sha, CAST(:attributes AS jsonb),
-            CAST(:options AS jsonb), :job_id, :request_id, :max_tries, :max_losses, now() + :deadline, now() + :grace)
-    ON CONFLICT DO NOTHING RETURNING id
+    WITH accepted AS (
+        INSERT INTO documents (id, tenant_id, collection_id, external_id, dedupe_sha, attributes, options, job_id,
+                               request_id, max_tries, max_losses, deadline, dispatch_after)
+        VALUES (:id, :tenant_id, :collection_id, :external_id, :dedupe_sha, CAST(:attributes AS jsonb),
+                CAST(:options AS jsonb), :job_id, :request_id, :max_tries, :max_losses, now() + :deadline,
+                now() + :grace)
+        ON CONFLICT DO NOTHING RETURNING id, tenant_id, request_no, job_id, state),
+    original AS (
+        INSERT INTO originals (document_id, request_no, storage_key, sha256, size_bytes, declared_type, name)
+        SELECT id, request_no, :storage_key, :sha256, :size_bytes, :declared_type, :name FROM accepted),
+    job AS (
+        INSERT INTO jobs (id, tenant_id, kind, document_id, request_no)
+        SELECT job_id, tenant_id, 'ingest', id, request_no FROM accepted),
+    event AS (
+        INSERT INTO document_events (id, xid, tenant_id, document_id, event, state, facts)
+        SELECT nextval('document_events_id_seq'), pg_current_xact_id()::text::bigint, tenant_id, id,
+               'document.status', state, jsonb_build_object('bytes', CAST(:size_bytes AS bigint)) FROM accepted),
+    answered AS (
+        UPDATE idempotency_keys SET document_id = (SELECT id FROM accepted)
+        WHERE token = CAST(:token AS uuid) AND EXISTS (SELECT 1 FROM accepted))
+    SELECT id FROM accepted
 """)
 
 _ADD_ORIGINAL = sa.text("""
@@ -143,24 +160,29 @@ _SET_CONTENT = sa.text("""
 
 _ABANDON_RUN = sa.text("UPDATE runs SET state = 'abandoned', gc_at = now() WHERE id = :run_id")
 
+# The document, its new run and its line of history move in one statement.
 _CLAIM = sa.text("""
-    UPDATE documents
-    SET state = 'extracting', active_run = nextval('runs_id_seq'), tries = tries + 1, lease_owner = :owner,
-        lease_until = now() + :lease, dispatch_after = NULL, dispatch_count = 0, pages_done = 0, pages_total = NULL,
-        started_at = COALESCE(started_at, now()), updated_at = now(), row_version = row_version + 1
-    WHERE id = :id AND lifecycle = 'active' AND state = 'queued' AND tries < max_tries
-      AND (not_before <= now() OR not_before > now() + :far)
-    RETURNING id AS document_id, active_run AS run_id, tenant_id, collection_id, tries, request_no, options, request_id
-""")
-
-_ADD_RUN = sa.text("""
-    INSERT INTO runs (id, document_id, tenant_id, collection_id, request_no, state, pipeline_hash, embed_model)
-    VALUES (:run_id, :document_id, :tenant_id, :collection_id, :request_no, 'extracting', :pipeline_hash, :embed_model)
-""")
-
-_ORIGINAL_OF_REQUEST = sa.text("""
-    SELECT storage_key, name, declared_type FROM originals
-    WHERE document_id = :id AND request_no <= :request_no ORDER BY request_no DESC LIMIT 1
+    WITH claimed AS (
+        UPDATE documents
+        SET state = 'extracting', active_run = nextval('runs_id_seq'), tries = tries + 1, lease_owner = :owner,
+            lease_until = now() + :lease, dispatch_after = NULL, dispatch_count = 0, pages_done = 0,
+            pages_total = NULL, started_at = COALESCE(started_at, now()), updated_at = now(),
+            row_version = row_version + 1
+        WHERE id = :id AND lifecycle = 'active' AND state = 'queued' AND tries < max_tries
+          AND (not_before <= now() OR not_before > now() + :far)
+        RETURNING id, active_run, tenant_id, collection_id, tries, request_no, options, request_id),
+    run AS (
+        INSERT INTO runs (id, document_id, tenant_id, collection_id, request_no, state, pipeline_hash)
+        SELECT active_run, id, tenant_id, collection_id, request_no, 'extracting', :pipeline_hash FROM claimed),
+    event AS (
+        INSERT INTO document_events (id, xid, tenant_id, document_id, event, state, run_id, facts)
+        SELECT nextval('document_events_id_seq'), pg_current_xact_id()::text::bigint, tenant_id, id,
+               'document.status', 'extracting', active_run, jsonb_build_object('try', tries) FROM claimed)
+    SELECT c.id AS document_id, c.active_run AS run_id, c.tenant_id, c.collection_id, c.tries, c.options,
+           c.request_id, o.storage_key, o.name, o.declared_type
+    FROM claimed c JOIN LATERAL (
+        SELECT storage_key, name, declared_type FROM originals
+        WHERE document_id = c.id AND request_no <= c.request_no ORDER BY request_no DESC LIMIT 1) o ON true
 """)
 
 _HEARTBEAT = sa.text("""
@@ -168,13 +190,6 @@ _HEARTBEAT = sa.text("""
     SET lease_until = now() + :lease, pages_done = :pages_done, pages_total = :pages_total,
         percent = GREATEST(percent, :percent), updated_at = now(), row_version = row_version + 1
     WHERE id = :id AND active_run = :run_id AND state = 'extracting' AND lifecycle = 'active' RETURNING 1
-""")
-
-_SET_MEDIA_TYPE = sa.text("""
-    UPDATE originals SET media_type = :media_type
-    WHERE (document_id, request_no) IN (SELECT document_id, max(request_no) FROM originals
-                                        WHERE document_id = :id AND request_no <= :request_no GROUP BY 1)
-      AND media_type IS DISTINCT FROM :media_type
 """)
 
 _FAIL = sa.text("""
@@ -248,12 +263,8 @@ class Documents:
             DuplicateDocument: with `reject`, or when an external id stands for other bytes already.
         """
         while True:
-            with self._database.transaction() as connection:
-                accepted = self._insert(connection, new) or self._resolve(connection, new, on_duplicate)
-                if accepted is None:
-                    continue  # the one in the way was deleted between the two statements
-                if token is not None:
-                    connection.execute(_BIND_KEY, {"token": token, "document_id": accepted.document_id})
+            accepted = self._insert(new, token) or self._resolve(new, on_duplicate, token)
+            if accepted is not None:  # else the one in the way was deleted between the two
                 return accepted
 
     def claim_extraction(
@@ -264,16 +275,10 @@ class Documents:
         Returns:
             None when there is nothing to claim: the hint was late, early or repeated.
         """
-        with self._database.transaction() as connection:
-            row = one(connection, _CLAIM, id=document_id, owner=owner, lease=self._times.lease, far=self._times.far)
-            if row is None:
-                return None
-            claimed = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name
-            connection.execute(_ADD_RUN, {**claimed, "pipeline_hash": pipeline_hash, "embed_model": None})
-            original = one(connection, _ORIGINAL_OF_REQUEST, id=document_id, request_no=claimed.pop("request_no"))
-            assert original is not None, "a document has an original from its first transaction on"
-            events.record(connection, [document_id], run_id=row.run_id, facts={"try": row.tries})
-            return ExtractionClaim(**claimed, **original._mapping)  # noqa: SLF001 - as above
+        values = {"owner": owner, "lease": self._times.lease, "far": self._times.far, "pipeline_hash": pipeline_hash}
+        with self._database.single() as connection:
+            row = one(connection, _CLAIM, id=document_id, **values)
+        return None if row is None else ExtractionClaim(**row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name
 
     def heartbeat(self, document_id: UUID, run_id: int, *, pages_done: int, pages_total: int | None) -> bool:
         """Prolong the lease of a run that is being extracted and show how far it is.
@@ -366,36 +371,42 @@ class Documents:
 
     def lifecycle_of(self, tenant_id: UUID, document_id: UUID) -> str | None:
         """`active`, `deleting` or `deleted`; None when the tenant has no such document."""
-        with self._database.transaction() as connection:
+        with self._database.single() as connection:
             row = one(connection, _EXISTS, id=document_id, tenant_id=tenant_id)
             return None if row is None else str(row.lifecycle)
 
-    def _insert(self, connection: sa.Connection, new: NewDocument) -> Accepted | None:
+    def _insert(self, new: NewDocument, token: UUID | None) -> Accepted | None:
         document_id = new_id()
-        row = one(
-            connection,
-            _ACCEPT,
-            id=document_id,
-            tenant_id=new.tenant_id,
-            collection_id=new.collection_id,
-            external_id=new.external_id,
-            dedupe_sha=new.dedupe_sha,
-            attributes=orjson.dumps(new.attributes).decode(),
-            options=orjson.dumps(new.options).decode(),
-            job_id=new_id(),
-            request_id=new.request_id,
-            max_tries=self._max_tries,
-            max_losses=self._max_losses,
-            deadline=self._times.deadline,
-            grace=self._times.grace,
-        )
-        if row is None:
-            return None
-        self._add_original(connection, document_id, new.original, kind="ingest")
-        events.record(connection, [document_id], facts={"bytes": new.original.size_bytes})
-        return Accepted(document_id, "created")
+        with self._database.single() as connection:
+            row = one(
+                connection,
+                _ACCEPT,
+                id=document_id,
+                tenant_id=new.tenant_id,
+                collection_id=new.collection_id,
+                external_id=new.external_id,
+                dedupe_sha=new.dedupe_sha,
+                attributes=orjson.dumps(new.attributes).decode(),
+                options=orjson.dumps(new.options).decode(),
+                job_id=new_id(),
+                request_id=new.request_id,
+                max_tries=self._max_tries,
+                max_losses=self._max_losses,
+                deadline=self._times.deadline,
+                grace=self._times.grace,
+                token=token,
+                **vars(new.original),
+            )
+        return None if row is None else Accepted(document_id, "created")
 
-    def _resolve(self, connection: sa.Connection, new: NewDocument, on_duplicate: str) -> Accepted | None:
+    def _resolve(self, new: NewDocument, on_duplicate: str, token: UUID | None) -> Accepted | None:
+        with self._database.transaction() as connection:
+            accepted = self._resolve_duplicate(connection, new, on_duplicate)
+            if accepted is not None and token is not None:
+                connection.execute(_BIND_KEY, {"token": token, "document_id": accepted.document_id})
+            return accepted
+
+    def _resolve_duplicate(self, connection: sa.Connection, new: NewDocument, on_duplicate: str) -> Accepted | None:
         where = {"tenant_id": new.tenant_id, "collection_id": new.collection_id}
         external = new.external_id and one(connection, _SAME_EXTERNAL, external_id=new.external_id, **where)
         same = one(connection, _SAME_BYTES, sha256=new.dedupe_sha, **where)

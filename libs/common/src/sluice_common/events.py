@@ -81,11 +81,11 @@ class Events:
 
     def history_of(self, tenant_id: UUID, document_id: UUID, *, after: int = 0, limit: int = 1000) -> list[Event]:
         """The document's events with a greater id than *after*, oldest first."""
-        with self._database.transaction() as connection:
+        with self._database.single() as connection:
             found = rows(connection, _HISTORY, tenant_id=tenant_id, document_id=document_id, after=after, limit=limit)
         return [Event(**row._mapping) for row in found]  # noqa: SLF001 - SQLAlchemy's documented name
 
     def latest_ids(self, document_ids: Sequence[UUID]) -> dict[UUID, int]:
         """The greatest event id of each document: one question for everybody who waits."""
-        with self._database.transaction() as connection:
+        with self._database.single() as connection:
             return {row.document_id: row.id for row in rows(connection, _LATEST, ids=list(document_ids))}

@@ -59,7 +59,7 @@ class Hits:
 
     def hidden_runs(self, tenant_id: UUID) -> list[int]:
         """The tenant's unpublished runs that may still have points: the store need not return those at all."""
-        with self._database.transaction() as connection:
+        with self._database.single() as connection:
             return [row.id for row in rows(connection, _HIDDEN, tenant_id=tenant_id)]
 
     def resolve(
@@ -71,7 +71,7 @@ class Hits:
         hits of one document to one run, because this is one statement.
         """
         chosen = None if collection_ids is None else list(collection_ids)
-        with self._database.transaction() as connection:
+        with self._database.single() as connection:
             found = rows(
                 connection, _RESOLVE, ids=[point.id for point in points], tenant_id=tenant_id, collection_ids=chosen
             )

@@ -111,10 +111,10 @@ class Idempotency:
     def complete(self, token: UUID, *, status: int, body: Any, headers: Mapping[str, str]) -> None:  # JSON
         """Keep the answer for repeats."""
         values = {"status": status, "body": orjson.dumps(body).decode(), "headers": orjson.dumps(headers).decode()}
-        with self._database.transaction() as connection:
+        with self._database.single() as connection:
             connection.execute(_COMPLETE, {"token": token, **values})
 
     def release(self, token: UUID) -> None:
         """Forget a claim whose request failed before it changed anything, so that a repeat may succeed."""
-        with self._database.transaction() as connection:
+        with self._database.single() as connection:
             connection.execute(_RELEASE, {"token": token})

@@ -34,17 +34,17 @@ class Pings:
     def create(self, tenant_id: UUID) -> UUID:
         """Make a ping to be sent to one stage."""
         job_id = new_id()
-        with self._database.transaction() as connection:
+        with self._database.single() as connection:
             connection.execute(_ADD, {"id": job_id, "tenant_id": tenant_id})
         return job_id
 
     def answer(self, job_id: UUID, worker: str) -> None:
         """Say that a worker took the message; a second answer changes nothing."""
-        with self._database.transaction() as connection:
+        with self._database.single() as connection:
             connection.execute(_ANSWER, {"id": job_id, "worker": worker})
 
     def answers(self, job_ids: list[UUID]) -> list[Answer]:
         """Those that were answered so far."""
-        with self._database.transaction() as connection:
+        with self._database.single() as connection:
             found = rows(connection, _ANSWERED, ids=job_ids)
         return [Answer(row.id, row.answered_by, float(row.seconds)) for row in found]

@@ -111,7 +111,7 @@ class Keys:
     ) -> NewKey:
         """Make a key of 256 random bits; only its hash is kept."""
         secret = "sk_" + secrets.token_urlsafe(32)
-        with self._database.transaction() as connection:
+        with self._database.single() as connection:
             row = one(
                 connection,
                 _ADD,
@@ -129,7 +129,7 @@ class Keys:
 
     def principal_of(self, secret: str) -> Principal | None:
         """Whose key this is; None when it is unknown, revoked or expired."""
-        with self._database.transaction() as connection:
+        with self._database.single() as connection:
             row = one(connection, _FIND, prefix=secret[:_PREFIX_LENGTH])
             if row is None or not hmac.compare_digest(row.secret_sha256, _hash(secret)):
                 return None
@@ -144,12 +144,12 @@ class Keys:
 
     def keys_of(self, tenant_id: UUID) -> list[Key]:
         """Every key of the tenant, revoked ones too, oldest first."""
-        with self._database.transaction() as connection:
+        with self._database.single() as connection:
             return [_key_of(row) for row in rows(connection, _LIST, tenant_id=tenant_id)]
 
     def revoke(self, tenant_id: UUID, key_id: UUID) -> bool:
         """Refuse the key from now on; False when the tenant has no such key."""
-        with self._database.transaction() as connection:
+        with self._database.single() as connection:
             return one(connection, _REVOKE, id=key_id, tenant_id=tenant_id) is not None
 
 

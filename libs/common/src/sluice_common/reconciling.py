@@ -321,7 +321,7 @@ class Reconciling:
 
     def extend_deadlines(self, by: timedelta) -> None:
         """Move the deadlines of all unfinished documents along with a clock that jumped ahead."""
-        with self._database.transaction() as connection:
+        with self._database.single() as connection:
             connection.execute(_EXTEND_DEADLINES, {"by": by})
 
     def collect(self, drop_points: Callable[[Sequence[int]], object]) -> int:
@@ -353,14 +353,14 @@ class Reconciling:
         Read this *after* the page of points it is compared with: a point in the page proves that its run was
         claimed earlier, and a run outside this set now never comes back.
         """
-        with self._database.transaction() as connection:
+        with self._database.single() as connection:
             return {row.run_id for row in rows(connection, _LIVE_RUNS)}
 
     def published_runs(self, *, page_size: int = 500) -> Iterator[PublishedRun]:
         """Every published run whose batches are all done."""
         after = 0
         while True:
-            with self._database.transaction() as connection:
+            with self._database.single() as connection:
                 found = rows(connection, _PUBLISHED_RUNS, after=after, limit=page_size)
             for row in found:
                 yield PublishedRun(row.document_id, row.run_id, row.n_chunks)
@@ -370,18 +370,18 @@ class Reconciling:
 
     def unknown_keys(self, keys: Collection[str]) -> set[str]:
         """Those of the object store's keys that no row names."""
-        with self._database.transaction() as connection:
+        with self._database.single() as connection:
             return set(keys) - {row.storage_key for row in rows(connection, _KNOWN_KEYS, keys=list(keys))}
 
     def trim(self) -> None:
         """Forget old idempotency keys, pings and progress events."""
         for statement in _TRIM:
-            with self._database.transaction() as connection:
+            with self._database.single() as connection:
                 connection.execute(statement)
 
     def backlog(self) -> Backlog:
         """Count what is unfinished, for the metrics."""
-        with self._database.transaction() as connection:
+        with self._database.single() as connection:
             states = rows(connection, _BACKLOG)
             waiting = one(connection, _WAITING_BATCHES)
             stuck = one(connection, _STUCK)
@@ -397,7 +397,7 @@ class Reconciling:
 
     def now(self) -> datetime:
         """The database's clock."""
-        with self._database.transaction() as connection:
+        with self._database.single() as connection:
             row = one(connection, _NOW)
         assert row is not None, "the clock returns a row"
         return row.now  # type: ignore[no-any-return]  # a timestamptz is a datetime

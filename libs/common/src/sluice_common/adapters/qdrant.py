@@ -10,6 +10,7 @@ from typing import Any  # attribute values and filters are JSON
 from uuid import UUID
 
 import grpc  # type: ignore[import-untyped]  # it ships no types
+import httpx  # qdrant-client takes its limits from it
 import numpy as np
 import orjson
 from numpy.typing import NDArray
@@ -28,6 +29,7 @@ DENSE = "dense"
 LEXICAL = "lexical"
 
 _PAGE = 10_000
+_KEPT_CONNECTIONS = 32
 _LEAST_LEG = 50
 """Each half of a hybrid search offers at least so many points to be fused."""
 
@@ -64,6 +66,8 @@ def open_qdrant(settings: QdrantSettings) -> QdrantClient:
         # As a header, because `api_key` warns on every start where TLS ends before Qdrant.
         headers={"api-key": key} if key else None,
         check_compatibility=False,
+        # qdrant-client opens a connection for every request to this machine, which costs more than the request.
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=_KEPT_CONNECTIONS, keepalive_expiry=20),
     )
 
 
