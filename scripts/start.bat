@@ -11,12 +11,10 @@ wsl --cd "%~dp0.." --exec sh scripts/start.sh %*
 exit /b %errorlevel%
 
 :explain
-echo Sluice runs on Linux and macOS. On Windows there are two ways:
+echo Sluice runs on Linux and macOS. On Windows it runs inside WSL2:
 echo.
-echo   1. WSL2: open PowerShell as administrator, run   wsl --install   and restart.
-echo      In the new Ubuntu window, run   sudo apt install python3-venv make
-echo      Then start this file again.
-echo.
-echo   2. Docker Desktop: install it, and run   docker compose up   in this folder.
+echo   Open PowerShell as administrator, run   wsl --install   and restart.
+echo   In the new Ubuntu window, run   sudo apt install python3-venv make
+echo   Then start this file again.
 echo.
 exit /b 1

@@ -158,7 +158,6 @@ STANDALONE: dict[str, str] = {
     "SLUICE_ENV_FILE": "Another `.env` file; relative paths count from the folder the service starts in.",
     "SLUICE_CORPUS": "Folder of real documents for the tests that want one.",
     "SLUICE_TEST_QDRANT_URL": "A real Qdrant for the contract suite.",
-    "SLUICE_FAILPOINTS": "Named fail points to switch on; for tests only.",
 }
 
 

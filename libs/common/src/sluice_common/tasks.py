@@ -34,6 +34,19 @@ MAINTENANCE_CHANCE = 100_000
 DEAD_MESSAGE_TTL_MS = 3_600_000
 
 
+class HintBroker(RedisBroker):
+    """Dramatiq's broker without its delayed messages: a time in the table is what delays here.
+
+    Each queue is then polled once and not twice.
+    """
+
+    def declare_queue(self, queue_name: str) -> None:
+        if queue_name not in self.queues:
+            self.emit_before("declare_queue", queue_name)
+            self.queues.add(queue_name)
+            self.emit_after("declare_queue", queue_name)
+
+
 class DramatiqQueue:
     """Sends tasks by name: the sender needs neither the receiver's code nor its libraries."""
 
@@ -91,7 +104,7 @@ def open_broker(settings: BrokerSettings, *middleware: dramatiq.Middleware) -> R
     client = redis.Redis.from_url(
         settings.url, socket_timeout=5, socket_connect_timeout=2, health_check_interval=30, retry=None
     )
-    return RedisBroker(  # type: ignore[no-untyped-call]  # Dramatiq leaves its constructor untyped
+    return HintBroker(  # type: ignore[no-untyped-call]  # Dramatiq leaves its constructor untyped
         client=client,
         middleware=list(middleware),
         namespace=settings.namespace,

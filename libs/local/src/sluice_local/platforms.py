@@ -41,11 +41,11 @@ def require_supported(machine: Machine) -> None:
     if machine.system == "win32":
         raise UnsupportedPlatform("The local stack needs Linux or macOS: on Windows, use scripts\\start.bat with WSL2.")
     if machine.system not in {"linux", "darwin"}:
-        raise UnsupportedPlatform(f"The local stack needs Linux or macOS, and this is {machine.system}; use Docker.")
+        raise UnsupportedPlatform(f"The local stack needs Linux or macOS, and this is {machine.system}.")
     if machine.architecture not in MACHINES:
         raise UnsupportedPlatform(f"There are no parts for {machine.architecture}, only for x86-64 and arm64.")
     if machine.python not in PYTHONS:
         version = ".".join(str(number) for number in machine.python)
         raise UnsupportedPlatform(f"The local stack needs Python 3.11 or 3.12, and this is {version}.")
     if machine.system == "linux" and machine.libc != "glibc":
-        raise UnsupportedPlatform("The local stack needs a Linux with glibc; on Alpine and others like it, use Docker.")
+        raise UnsupportedPlatform("The local stack needs a Linux with glibc; Alpine and others like it have none.")

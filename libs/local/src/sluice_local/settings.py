@@ -78,7 +78,7 @@ def default_home() -> Path:
 
 
 def _for_services(variables: Mapping[str, str]) -> dict[str, str]:
-    names = (known_names() - set(STANDALONE)) | {"SLUICE_FAILPOINTS"}
+    names = known_names() - set(STANDALONE)
     chosen = {name: value for name, value in variables.items() if name in names}
     root = chosen.get("SLUICE_OBJECTS__ROOT")
     if root is not None:  # the services start in another folder than the person who wrote it

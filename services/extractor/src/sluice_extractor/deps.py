@@ -28,5 +28,7 @@ class ExtractorDeps:
     extraction: ExtractionSettings
     max_chunks: int
     metrics: ExtractionMetrics
+    pipeline_hash: str
+    """What made a run: the release and its first reader; a run made by another pipeline may read differently."""
     owner: str
     """Who holds the leases: host and process."""

@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 
 def extract_document(task: ExtractDocument, deps: ExtractorDeps) -> str:
     """Do the whole stage for one document; returns the outcome."""
-    claim = deps.documents.claim_extraction(task.document_id, deps.owner)
+    claim = deps.documents.claim_extraction(task.document_id, deps.owner, pipeline_hash=deps.pipeline_hash)
     if claim is None:
         return "skipped"
     structlog.contextvars.bind_contextvars(run_id=claim.run_id, request_id=claim.request_id, attempt=claim.tries)

@@ -1,5 +1,6 @@
 """The composition root of the extractor: `python -m sluice_extractor.main`."""
 
+import hashlib
 import os
 import socket
 import sys
@@ -76,6 +77,7 @@ def build(settings: ExtractorSettings, stack: ExitStack) -> Extractor:
         extraction=settings.extraction,
         max_chunks=settings.limits.max_chunks,
         metrics=ExtractionMetrics(registry),
+        pipeline_hash=_pipeline_hash(settings),
         owner=f"{socket.gethostname()}:{os.getpid()}",
     )
     register(broker, deps, stage_metrics)
@@ -95,6 +97,11 @@ def _open_leases(settings: ExtractorSettings, times: Times, stack: ExitStack) ->
     leases.start()
     stack.callback(leases.close)
     return leases
+
+
+def _pipeline_hash(settings: ExtractorSettings) -> str:
+    made_by = f"{__version__}:{settings.extraction.pdf_reader}"
+    return hashlib.blake2b(made_by.encode(), digest_size=8).hexdigest()
 
 
 def _read_limits(settings: ExtractorSettings) -> ReadLimits:

@@ -164,7 +164,8 @@ def _add_changing(router: APIRouter, deps: ApiDeps) -> None:
             raise Problem(409, "conflict", "The collection default cannot be deleted; delete its documents instead.")
         deps.collections.delete(principal.tenant_id, collection.name)
         body = {"id": ids.shown("col", collection.id), "object": "collection", "status": "deleting"}
-        return JsonResponse({**body, "name": collection.name}, 202)
+        headers = {"Location": f"/v1/collections/{quote(collection.name)}", "Retry-After": "1"}
+        return JsonResponse({**body, "name": collection.name}, 202, headers)
 
 
 def _checked_chunking(chunking: Chunking, deps: ApiDeps) -> dict[str, int]:
