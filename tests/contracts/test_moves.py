@@ -294,6 +294,15 @@ def test_a_batch_out_of_tries_fails_its_document_in_every_working_state(protocol
     assert protocol.view(claim.document_id).state is State.FAILED
 
 
+def test_a_batch_whose_workers_are_lost_again_and_again_fails_its_document(protocol):
+    claim = protocol.extracted([1])
+    protocol.query("UPDATE batches SET losses = (SELECT max_losses FROM documents)")
+
+    assert protocol.reconciling.fail_exhausted() == 1
+
+    assert protocol.view(claim.document_id).state is State.FAILED
+
+
 # publishing
 
 

@@ -1,5 +1,7 @@
 """Decides whether a hint goes out now; the gateway, the workers and the dispatch loop all ask here."""
 
+import queue
+import threading
 from collections.abc import Iterable
 
 import structlog
@@ -9,6 +11,8 @@ from sluice_common.errors import QueueUnavailable
 from sluice_common.ports import TaskQueue
 
 log = structlog.get_logger(__name__)
+
+_MOST_WAITING = 1000
 
 
 class Hints:
@@ -28,3 +32,32 @@ class Hints:
                 return sent  # the dispatch loop sends them all; asking a dead broker for each would cost seconds
             sent += 1
         return sent
+
+
+class BackgroundHints(Hints):
+    """Sends hints from a thread of its own: a Redis that hangs must not hold up a client's answer."""
+
+    def __init__(self, queue_: TaskQueue) -> None:
+        super().__init__(queue_)
+        self._waiting: queue.Queue[list[Task] | None] = queue.Queue(maxsize=_MOST_WAITING)
+        self._thread = threading.Thread(target=self._run, name="hints", daemon=True)
+        self._thread.start()
+
+    def send(self, tasks: Iterable[Task]) -> int:
+        """Hand the tasks to the thread; returns how many. Never raises and never waits."""
+        handed = list(tasks)
+        try:
+            self._waiting.put_nowait(handed)
+        except queue.Full:
+            log.warning("hints_dropped", tasks=len(handed))  # each row has its dispatch time
+            return 0
+        return len(handed)
+
+    def close(self) -> None:
+        """Send what is waiting, within a moment."""
+        self._waiting.put(None)
+        self._thread.join(timeout=2)
+
+    def _run(self) -> None:
+        while (tasks := self._waiting.get()) is not None:
+            super().send(tasks)

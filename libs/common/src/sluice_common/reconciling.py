@@ -90,7 +90,8 @@ _REAP_BATCHES = sa.text("""
 _EXHAUSTED_BATCHES = sa.text("""
     SELECT DISTINCT b.run_id, b.document_id, COALESCE(b.error_code, 'internal') AS code, b.error_detail_code
     FROM batches b JOIN documents d ON d.id = b.document_id AND d.active_run = b.run_id
-    WHERE b.state IN ('pending', 'failed') AND (b.tries >= b.max_tries OR b.state = 'failed') LIMIT 50
+    WHERE b.state IN ('pending', 'failed')
+      AND (b.tries >= b.max_tries OR b.losses >= d.max_losses OR b.state = 'failed') LIMIT 50
 """)
 
 # A repair of a published run never fails its document: it starts afresh later, and the stuck query shows it.
@@ -284,7 +285,7 @@ class Reconciling:
         return Reaped(len(lost), len(batches))
 
     def fail_exhausted(self) -> int:
-        """Fail documents with a batch that is out of tries; repairs of published runs start afresh instead."""
+        """Fail documents with a batch that is out of tries or losses; repairs start afresh instead."""
         with self._database.transaction() as connection:
             found = rows(connection, _EXHAUSTED_BATCHES)
         failed = 0

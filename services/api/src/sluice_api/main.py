@@ -21,7 +21,7 @@ from sluice_common.collections import Collections
 from sluice_common.database import Database, open_database
 from sluice_common.documents import Documents
 from sluice_common.events import Events
-from sluice_common.hints import Hints
+from sluice_common.hints import BackgroundHints
 from sluice_common.hits import Hits
 from sluice_common.idempotency import Idempotency
 from sluice_common.jobs import Pings
@@ -82,6 +82,8 @@ def open_deps(settings: ApiSettings, stack: ExitStack) -> ApiDeps:
     stack.callback(serve_metrics(settings.metrics, registry))
     queue = open_queue(settings.broker)
     stack.callback(queue.close)
+    hints = BackgroundHints(queue)
+    stack.callback(hints.close)
     embeddings = build_embeddings(_impatient(settings.embeddings))
     stack.callback(embeddings.close)
     measured = MeasuredProvider(embeddings, registry)
@@ -101,7 +103,7 @@ def open_deps(settings: ApiSettings, stack: ExitStack) -> ApiDeps:
         objects=build_object_store(settings.objects),
         vectors=build_vector_store(settings.qdrant, settings.embeddings, measured.dimensions),
         embeddings=measured,
-        hints=Hints(queue),
+        hints=hints,
         queue=queue,
         database=database,
         metrics=GatewayMetrics(registry),

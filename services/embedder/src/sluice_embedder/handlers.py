@@ -30,16 +30,7 @@ def embed_batch(task: EmbedBatch, deps: EmbedderDeps) -> str:
     facts = {"document_id": str(claim.document_id), "request_id": claim.request_id, "attempt": claim.tries}
     structlog.contextvars.bind_contextvars(**facts)
     with deps.claims.hold(claim):
-        try:
-            embeddings = _embed([chunk.text for chunk in claim.chunks], deps)
-            _store(claim, embeddings, deps)
-        except TransientError as error:
-            return _postpone(claim, error, deps)
-        except PermanentError as error:
-            return _refuse(claim, error, deps)
-        if time.monotonic() - claimed_at > deps.times.give_up.total_seconds():
-            return _postpone(claim, TransientError(detail_code="too_slow"), deps)
-        return _finish(claim, deps)
+        return _embed_claimed(claim, claimed_at, deps)
 
 
 def verify_run(task: VerifyRun, deps: EmbedderDeps) -> str:
@@ -75,6 +66,22 @@ def answer_ping(task: PingEmbedder, deps: EmbedderDeps) -> str:
     """Say in the table that this worker takes messages."""
     deps.pings.answer(task.job_id, deps.owner)
     return "ok"
+
+
+def _embed_claimed(claim: BatchClaim, claimed_at: float, deps: EmbedderDeps) -> str:
+    try:
+        embeddings = _embed([chunk.text for chunk in claim.chunks], deps)
+        _store(claim, embeddings, deps)
+    except TransientError as error:
+        return _postpone(claim, error, deps)
+    except PermanentError as error:
+        return _refuse(claim, error, deps)
+    except Exception:  # a mistake of ours: costs a try, so that it cannot go round for ever
+        log.exception("embedding_crashed")
+        return _postpone(claim, TransientError(detail_code="internal"), deps, costs_a_try=True)
+    if time.monotonic() - claimed_at > deps.times.give_up.total_seconds():
+        return _postpone(claim, TransientError(detail_code="too_slow"), deps)
+    return _finish(claim, deps)
 
 
 def _embed(texts: Sequence[str], deps: EmbedderDeps) -> NDArray[np.float32]:
@@ -115,7 +122,7 @@ def _finish(claim: BatchClaim, deps: EmbedderDeps) -> str:
     return "ok"
 
 
-def _postpone(claim: BatchClaim, error: TransientError, deps: EmbedderDeps) -> str:
+def _postpone(claim: BatchClaim, error: TransientError, deps: EmbedderDeps, *, costs_a_try: bool = False) -> str:
     asked_s = error.retry_after_s if isinstance(error, RateLimited) else None
     base, longest = deps.times.lease / 60, deps.times.lease
     wait = full_jitter(claim.fence, base=base, longest=longest) + base / 2
@@ -123,7 +130,7 @@ def _postpone(claim: BatchClaim, error: TransientError, deps: EmbedderDeps) -> s
         wait = max(timedelta(seconds=asked_s), base / 2)
     code = str(error.code)
     is_ours = until_database_answers(
-        lambda: deps.batches.defer(claim, code=code, detail_code=error.detail_code, wait=wait),
+        lambda: deps.batches.defer(claim, code=code, detail_code=error.detail_code, wait=wait, costs_a_try=costs_a_try),
         patience=deps.times.give_up / 2,
     )
     deps.metrics.count_deferred(code)

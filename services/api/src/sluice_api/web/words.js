@@ -2,13 +2,13 @@
 
 const WORDS = {
   en: {
-    skip_to_search: "Skip to search", jump: "Parts of this page", claim: "Documents in, answers out", change_key: "Change key",
+    skip_to_search: "Skip to search", jump: "Parts of this page", claim: "Documents in, passages out", change_key: "Change key",
     offline: "The gateway does not answer. Trying again …",
     small_model: "The small local model (wordllama) is in use. It is good enough to try Sluice, not to judge how well it finds: it is weak in languages other than English.",
     key_title: "Your API key", key_why: "It stays in this tab and is sent only to this gateway. A local stack prints it when it starts.",
     key_label: "API key", key_use: "Continue", key_wrong: "The gateway does not accept this key.",
     documents: "Documents", drop_choose: "Choose files", drop_or: "or drop them here",
-    drop_formats: "PDF, Office, HWP, HTML, Markdown, mail, text …", upload_into: "Into collection",
+    drop_formats: "PDF, HTML, Markdown, plain text", upload_into: "Into collection",
     no_documents: "Nothing here yet. Upload a document to begin.", show_more: "Show more",
     search: "Search", query_label: "What are you looking for?", query_hint: "Ask a question or type some words",
     search_do: "Search", mode: "Find by", mode_hybrid: "meaning and words", mode_dense: "meaning", mode_lexical: "words",
@@ -38,7 +38,7 @@ const WORDS = {
     key_title: "API 키", key_why: "키는 이 탭에만 보관되며 이 게이트웨이로만 전송됩니다. 로컬 스택은 시작할 때 키를 출력합니다.",
     key_label: "API 키", key_use: "계속", key_wrong: "게이트웨이가 이 키를 받아들이지 않습니다.",
     documents: "문서", drop_choose: "파일 선택", drop_or: "또는 여기에 끌어다 놓기",
-    drop_formats: "PDF, 오피스, 한글(HWP), HTML, Markdown, 메일, 텍스트 …", upload_into: "컬렉션",
+    drop_formats: "PDF, HTML, Markdown, 텍스트", upload_into: "컬렉션",
     no_documents: "아직 문서가 없습니다. 문서를 올려 시작하세요.", show_more: "더 보기",
     search: "검색", query_label: "무엇을 찾고 있나요?", query_hint: "질문이나 단어를 입력하세요",
     search_do: "검색", mode: "검색 방식", mode_hybrid: "의미와 단어", mode_dense: "의미", mode_lexical: "단어",

@@ -1,0 +1,207 @@
+"""The extractor's stage over real PostgreSQL, a real object store and the real sandbox."""
+
+from collections.abc import Iterator
+
+import pytest
+from builders import Protocol, make_original
+from prometheus_client import CollectorRegistry
+
+from sluice_common.adapters.filesystem import FilesystemObjectStore
+from sluice_common.contract import EmbedBatch, ExtractDocument
+from sluice_common.documents import NewDocument
+from sluice_common.errors import DatabaseUnavailable
+from sluice_common.jobs import Pings
+from sluice_common.settings import ChunkingSettings, ExtractionSettings
+from sluice_common.status import State
+from sluice_extractor.deps import ExtractorDeps
+from sluice_extractor.handlers import extract_document
+from sluice_extractor.leases import Leases
+from sluice_extractor.metrics import ExtractionMetrics
+from sluice_extractor.sandbox import ReadLimits, Sandbox
+
+
+class Sent:
+    """Hints that were sent."""
+
+    def __init__(self) -> None:
+        self.tasks: list[object] = []
+
+    def send(self, tasks) -> int:
+        self.tasks += tasks
+        return len(self.tasks)
+
+
+class Stage:
+    """The extractor, without its queue."""
+
+    def __init__(self, protocol: Protocol, objects: FilesystemObjectStore, sandbox: Sandbox) -> None:
+        self.protocol = protocol
+        self.objects = objects
+        self.hints = Sent()
+        self.deps = ExtractorDeps(
+            documents=protocol.documents,
+            batches=protocol.batches,
+            objects=objects,
+            sandbox=sandbox,
+            leases=Leases(protocol.documents, protocol.times),
+            hints=self.hints,
+            pings=Pings(protocol.database),
+            times=protocol.times,
+            chunking=ChunkingSettings(max_chars=200, overlap_chars=20),
+            extraction=ExtractionSettings(batch_chunks=4),
+            max_chunks=100,
+            metrics=ExtractionMetrics(CollectorRegistry()),
+            pipeline_hash="test",
+            owner="extractor",
+        )
+
+    def accept(self, content: bytes, name: str = "note.txt"):
+        original = make_original(content or b"empty", name)
+        writer = self.objects.create(original.storage_key)
+        writer.write(content)
+        writer.commit()
+        new = NewDocument(self.protocol.tenant_id, self.protocol.collection_id, original)
+        return self.protocol.documents.accept(new).document_id
+
+    def extract(self, document_id) -> str:
+        return extract_document(ExtractDocument(document_id=document_id), self.deps)
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    limits = ReadLimits(
+        memory_bytes=2**30,
+        wall_clock_s=20,
+        wall_clock_per_page_s=1,
+        wall_clock_max_s=30,
+        max_pages=50,
+        max_text_chars=10**6,
+    )
+    with Sandbox(limits) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def stage(database, sandbox, tmp_path) -> Stage:
+    (tmp_path / "objects").mkdir()
+    return Stage(Protocol(database), FilesystemObjectStore(tmp_path / "objects"), sandbox)
+
+
+LONG = "\n\n".join(f"Paragraph {n} tells of weir number {n} and its keeper." for n in range(60)).encode()
+
+
+def test_a_document_becomes_batches_of_chunks_and_a_hint_for_each(stage):
+    document_id = stage.accept(LONG)
+
+    assert stage.extract(document_id) == "ok"
+
+    view = stage.protocol.view(document_id)
+    n_batches = stage.protocol.value("SELECT n_batches FROM runs")
+    assert (view.state, view.media_type) == (State.EMBEDDING, "text/plain")
+    assert n_batches > 2
+    assert stage.hints.tasks == [EmbedBatch(run_id=view.active_run, batch_no=number) for number in range(n_batches)]
+
+
+def test_every_chunk_stands_where_it_says_in_the_text(stage):
+    document_id = stage.accept(LONG)
+    stage.extract(document_id)
+
+    for text, start, end in stage.protocol.query("SELECT text, char_start, char_end FROM chunks"):
+        assert LONG.decode()[start:end] == text
+
+
+def test_a_hint_that_comes_twice_is_skipped(stage):
+    document_id = stage.accept(LONG)
+
+    assert [stage.extract(document_id), stage.extract(document_id)] == ["ok", "skipped"]
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "code"),
+    [
+        (b"", "empty.txt", "empty"),
+        (b"%PDF-1.7 broken", "broken.pdf", "corrupt"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(32), "photo.png", "unsupported_format"),
+        (LONG * 20, "long.txt", "too_large"),
+    ],
+)
+def test_a_document_that_cannot_be_read_fails_at_once_with_its_code(stage, content, name, code):
+    document_id = stage.accept(content, name)
+
+    assert stage.extract(document_id) == code
+
+    view = stage.protocol.view(document_id)
+    assert (view.state, view.error_code, view.tries) == (State.FAILED, code, 1)
+
+
+def test_a_store_that_is_away_delays_the_document_and_costs_no_try(stage, tmp_path):
+    document_id = stage.accept(LONG)
+    (tmp_path / "objects").rename(tmp_path / "unplugged")
+
+    assert stage.extract(document_id) == "store_unavailable"
+
+    view = stage.protocol.view(document_id)
+    assert (view.state, view.tries) == (State.QUEUED, 0)
+
+
+def test_an_original_that_is_gone_fails_its_document(stage):
+    document_id = stage.accept(LONG)
+    stage.objects.delete(stage.protocol.view(document_id).storage_key)
+
+    assert stage.extract(document_id) == "internal"
+    assert stage.protocol.view(document_id).state is State.FAILED
+
+
+def test_a_database_that_is_away_for_a_moment_at_the_end_costs_nothing(stage, monkeypatch):
+    document_id = stage.accept(LONG)
+    finish, outages = stage.protocol.batches.finish_extraction, [DatabaseUnavailable("away")] * 2
+
+    def shaky(*arguments: object, **fields: object):
+        if outages:
+            raise outages.pop()
+        return finish(*arguments, **fields)
+
+    monkeypatch.setattr(stage.protocol.batches, "finish_extraction", shaky)
+
+    assert stage.extract(document_id) == "ok"
+    assert stage.protocol.view(document_id).state is State.EMBEDDING
+
+
+def test_a_mistake_of_ours_costs_a_try_and_the_third_is_the_last(stage, monkeypatch):
+    document_id = stage.accept(LONG)
+
+    def mistaken(*_: object) -> None:
+        raise ValueError("a mistake")
+
+    monkeypatch.setattr(stage.protocol.batches, "forward", mistaken)
+    outcomes = []
+    for _ in range(4):
+        stage.protocol.let_timers_pass()
+        outcomes.append(stage.extract(document_id))
+
+    assert outcomes == ["internal"] * 3 + ["skipped"]
+    assert stage.protocol.view(document_id).state is State.FAILED
+
+
+def test_a_document_that_is_cancelled_while_it_is_read_is_dropped(stage, monkeypatch):
+    document_id = stage.accept(LONG)
+    forward = stage.protocol.batches.forward
+
+    def cancelled_meanwhile(*arguments: object) -> bool:
+        stage.protocol.documents.cancel(stage.protocol.tenant_id, document_id)
+        return forward(*arguments)
+
+    monkeypatch.setattr(stage.protocol.batches, "forward", cancelled_meanwhile)
+
+    assert stage.extract(document_id) == "fenced"
+    assert stage.protocol.view(document_id).state is State.CANCELLED
+
+
+def test_a_worker_that_is_told_to_stop_hands_back_what_it_has_just_claimed(stage):
+    document_id = stage.accept(LONG)
+    stage.deps.leases.release_all()
+
+    assert stage.extract(document_id) == "released"
+
+    view = stage.protocol.view(document_id)
+    assert (view.state, view.tries, view.losses) == (State.QUEUED, 0, 0)
