@@ -16,7 +16,7 @@ doctor: .venv ## Check this machine, the stores and the provider
 ##@ Check
 check: lint types imports test-unit ## Check everything that needs no server
 test: .venv ## Run every test that this machine can; SLUICE_CORPUS names a folder of real documents
-	$(PYTEST) tests
+	$(PYTEST)
 lint: .venv ## Look for mistakes and for other than the one format
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .

@@ -38,7 +38,7 @@ def install_chromium():
             missing(f"chromium cannot be installed: {' '.join(command)} failed")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium():
     if find_chromium() is None:
         install_chromium()
