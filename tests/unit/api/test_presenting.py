@@ -162,6 +162,12 @@ def test_a_previous_version_that_is_still_served_is_a_warning(state):
     assert without == []
 
 
+def test_images_that_were_asked_for_and_are_not_read_are_a_warning():
+    warnings = shown(options={"multimodal": True})["warnings"]
+
+    assert [warning["code"] for warning in warnings] == ["images_not_read"]
+
+
 def test_pages_that_could_not_be_read_are_listed():
     warnings = [
         {"code": "page_unreadable", "detail": "page 9 could not be read", "page": 9},

@@ -12,16 +12,16 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType, TracebackType
-from typing import Self
+from types import MappingProxyType
 
 import psutil
 import psycopg
 from psycopg import sql
 
+from sluice_local.alone import PartAlone
 from sluice_local.files import make_private_folder, write_private
 from sluice_local.ports import LOOPBACK, Choices
-from sluice_local.supervisor import ProcessSpec, Supervisor
+from sluice_local.supervisor import ProcessSpec
 
 OWNER = "sluice"
 MAX_CONNECTIONS = 300
@@ -193,19 +193,17 @@ class PostgresCluster:
             file.unlink(missing_ok=True)
 
 
-class LocalPostgres:
+class LocalPostgres(PartAlone):
     """A PostgreSQL server of one's own: `with LocalPostgres(folder) as server: server.create_database("x")`."""
 
     def __init__(
         self, folder: Path, *, settings: Mapping[str, str] = VOLATILE, cache: Path | None = None, timeout_s: float = 30
     ) -> None:
         """Args: *settings* go to the server; the default is quick and does not survive a power cut."""
-        make_private_folder(folder)
-        self._supervisor = Supervisor(folder, on_event=_ignore)
         self._cluster = PostgresCluster(
             folder / "postgres", Choices(folder / "parts.json"), cache=cache or cache_folder(), settings=settings
         )
-        self._timeout_s = timeout_s
+        super().__init__(folder, self._prepared, timeout_s=timeout_s)
 
     @property
     def url(self) -> str:
@@ -216,37 +214,9 @@ class LocalPostgres:
         """Make the database *name* unless it is there; returns its address."""
         return self._cluster.create_database(name)
 
-    def start(self) -> None:
-        """Start it and wait until it answers."""
-        self._supervisor.open()
-        try:
-            self._cluster.prepare()
-            self._supervisor.start([self._cluster.spec()])
-            self._supervisor.wait_until_ready(["postgres"], timeout_s=self._timeout_s)
-        except BaseException:
-            self._supervisor.stop()
-            raise
-
-    def stop(self) -> None:
-        """Stop it; the folder can be started again."""
-        self._supervisor.stop()
-
-    def kill(self, number: signal.Signals) -> None:
-        """Send it a signal; it is restarted when it dies."""
-        self._supervisor.kill("postgres", number)
-
-    def pid(self) -> int:
-        """Its pid now."""
-        return self._supervisor.pid_of("postgres")
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
+    def _prepared(self) -> ProcessSpec:
+        self._cluster.prepare()
+        return self._cluster.spec()
 
 
 def cache_folder() -> Path:
@@ -385,7 +355,3 @@ def _give(folder: Path, account: Account) -> None:
 def _give_folder(path: Path, account: Account) -> None:
     if account.uid is not None and account.gid is not None:
         os.chown(path, account.uid, account.gid, follow_symlinks=False)
-
-
-def _ignore(_event: str) -> None:
-    """Nobody watches a server of one's own."""

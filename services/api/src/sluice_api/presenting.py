@@ -187,6 +187,8 @@ def _warnings_json(view: DocumentView, language: Language) -> list[Mapping[str, 
     warnings = list(view.warnings)
     if view.state in {State.FAILED, State.CANCELLED} and view.published_run is not None:
         warnings.append({"code": "previous_version_served", "detail": PHRASES[language].previous_version})
+    if view.options.get("multimodal"):
+        warnings.append({"code": "images_not_read", "detail": PHRASES[language].images_not_read})
     return warnings
 
 
