@@ -11,11 +11,11 @@ import psycopg
 from sluice_local.stack import LocalStack
 
 
-def wait_until(condition: Callable[[], bool], *, seconds: float, message: str) -> None:
+def wait_until(condition: Callable[[], bool], *, seconds: float, message: str | Callable[[], str]) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
-            raise AssertionError(message)
+            raise AssertionError(message if isinstance(message, str) else message())
         time.sleep(0.05)
 
 
