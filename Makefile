@@ -35,6 +35,9 @@ test-faults: .venv ## Kill, stop and wipe things while documents go through; cho
 test-browser: .venv ## Use the web page in a real browser; choose with T=path
 	$(PYTEST) $(or $(T),tests/browser)
 
+bench: .venv ## Measure how long one page takes on an idle stack, and where that goes
+	@.venv/bin/python benchmarks/idle_latency.py $(ARGS)
+
 ##@ Keep
 migrate: .venv ## Bring the tables of SLUICE_DATABASE__URL to this release
 	.venv/bin/python -m sluice_common.migrations
@@ -53,4 +56,4 @@ help: ## Show this list
 	  /^[a-z][a-z-]*:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: help run demo status stop doctor check test lint types imports test-unit test-contracts test-acceptance \
-  test-faults test-browser migrate lock clean .venv
+  test-faults test-browser bench migrate lock clean .venv

@@ -30,6 +30,10 @@ _MAX_DESCRIPTORS = 64
 _CRASH_ROOM_BYTES = 64 << 20  # so that a child that ran out of memory can still say so
 
 
+_NICE = 5
+"""A long document must not slow down the answers of a gateway, or the embedding of small ones, on the same machine."""
+
+
 class BrokenWall(Exception):
     """A wall that every platform has could not be built; the child must not read."""
 
@@ -61,6 +65,7 @@ def build_walls(walls: Walls, *, memory_bytes: int, cpu_s: int, cpu_max_s: int, 
     Returns:
         The names of the walls that hold.
     """
+    os.nice(_NICE)
     held = _limit(walls, memory_bytes, cpu_s, cpu_max_s)
     if walls.drops_user:
         os.setgroups([])
