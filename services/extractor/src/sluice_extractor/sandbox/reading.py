@@ -94,6 +94,8 @@ class Reading(Iterator[Page]):
 
     def __next__(self) -> Page:
         """The next page; pages come in ascending order."""
+        if self._stop_reason is not None:  # pages that had arrived before are not wanted either
+            raise ReadingStopped(self._stop_reason)
         if self._is_done:
             raise StopIteration
         frame = self._next_frame()
