@@ -4,7 +4,8 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from types import FrameType
 from typing import TypeVar
 
@@ -180,27 +181,41 @@ class OnShutdown(dramatiq.Middleware):
         self._callback()
 
 
-def run_worker(broker: RedisBroker, *, queues: Sequence[str], threads: int, stop_timeout_s: float) -> None:
-    """Work until SIGTERM or SIGINT, then stop within *stop_timeout_s*.
+@dataclass(frozen=True)
+class StageWorker:
+    """A stage's worker, ready to run: its actors are declared and everything they use is open."""
 
-    One worker process, started here and not by Dramatiq's command: that one keeps a second process alive only to
-    watch the first, which the container's or the supervisor's job is anyway, and reads its settings from names
-    that are not ours.
-    """
-    stopping = threading.Event()
+    broker: RedisBroker
+    queue: str
+    threads: int
+    stop_timeout_s: float
+    """What running tasks get to end by themselves when the worker is told to stop."""
 
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        stopping.set()
+    def run(self) -> None:
+        """Work until SIGTERM or SIGINT.
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    worker = Worker(broker, queues=set(queues), worker_timeout=WORKER_TIMEOUT_MS, worker_threads=threads)
-    worker.queue_prefetch = threads
-    worker.start()
-    for thread in worker.workers:
-        thread.timeout = _THREAD_WAKE_UP_S
-    broker.emit_after("process_boot")
-    log.info("worker_started", queues=list(queues), threads=threads)
-    stopping.wait()
-    log.info("worker_stopping")
-    worker.stop(timeout=int(stop_timeout_s * 1000))
+        One worker process, started here and not by Dramatiq's command: that one keeps a second process alive only
+        to watch the first, which the container's or the supervisor's job is anyway, and reads its settings from
+        names that are not ours.
+        """
+        stopping = threading.Event()
+
+        def stop(_signal: int, _frame: FrameType | None) -> None:
+            stopping.set()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, stop)
+        worker = self._started()
+        log.info("worker_started", queue=self.queue, threads=self.threads)
+        stopping.wait()
+        log.info("worker_stopping")
+        worker.stop(timeout=int(self.stop_timeout_s * 1000))
+
+    def _started(self) -> Worker:
+        worker = Worker(self.broker, queues={self.queue}, worker_timeout=WORKER_TIMEOUT_MS, worker_threads=self.threads)
+        worker.queue_prefetch = self.threads
+        worker.start()
+        for thread in worker.workers:
+            thread.timeout = _THREAD_WAKE_UP_S
+        self.broker.emit_after("process_boot")
+        return worker

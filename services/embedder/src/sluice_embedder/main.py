@@ -4,9 +4,6 @@ import os
 import socket
 import sys
 from contextlib import ExitStack
-from dataclasses import dataclass
-
-from dramatiq.brokers.redis import RedisBroker
 
 from sluice_common import __version__
 from sluice_common.adapters.build import build_embeddings, build_vector_store
@@ -19,8 +16,8 @@ from sluice_common.measuring import MeasuredProvider
 from sluice_common.metrics import StageMetrics, make_registry, serve_metrics
 from sluice_common.migrations import check_schema
 from sluice_common.service import run_service
-from sluice_common.tasks import DramatiqQueue, OnShutdown, open_broker, run_worker
-from sluice_common.times import Times, times_of
+from sluice_common.tasks import DramatiqQueue, OnShutdown, StageWorker, open_broker
+from sluice_common.times import times_of
 from sluice_embedder.actors import register
 from sluice_embedder.batching import Coalescer
 from sluice_embedder.claims import Claims
@@ -30,25 +27,7 @@ from sluice_embedder.pacing import PacedProvider, Pacer
 from sluice_embedder.settings import EmbedderSettings
 
 
-@dataclass(frozen=True)
-class Embedder:
-    """A worker that is ready to run."""
-
-    broker: RedisBroker
-    threads: int
-    times: Times
-
-    def run(self) -> None:
-        """Work until told to stop."""
-        run_worker(
-            self.broker,
-            queues=[EMBED_QUEUE],
-            threads=self.threads,
-            stop_timeout_s=self.times.stop_grace.total_seconds(),
-        )
-
-
-def build(settings: EmbedderSettings, stack: ExitStack) -> Embedder:
+def build(settings: EmbedderSettings, stack: ExitStack) -> StageWorker:
     """Open everything the embedder uses; the stack closes it in reverse order."""
     times = times_of(settings.times)
     registry = make_registry(version=__version__)
@@ -77,7 +56,7 @@ def build(settings: EmbedderSettings, stack: ExitStack) -> Embedder:
     )
     register(broker, deps, StageMetrics(registry))
     stack.callback(serve_metrics(settings.metrics, registry))
-    return Embedder(broker, settings.embedder.workers, times)
+    return StageWorker(broker, EMBED_QUEUE, settings.embedder.workers, times.stop_grace.total_seconds())
 
 
 def main() -> int:

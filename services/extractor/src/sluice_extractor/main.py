@@ -5,9 +5,6 @@ import os
 import socket
 import sys
 from contextlib import ExitStack
-from dataclasses import dataclass
-
-from dramatiq.brokers.redis import RedisBroker
 
 from sluice_common import __version__
 from sluice_common.adapters.build import build_object_store
@@ -20,7 +17,7 @@ from sluice_common.jobs import Pings
 from sluice_common.metrics import StageMetrics, make_registry, serve_metrics
 from sluice_common.migrations import check_schema
 from sluice_common.service import run_service
-from sluice_common.tasks import DramatiqQueue, OnShutdown, open_broker, run_worker
+from sluice_common.tasks import DramatiqQueue, OnShutdown, StageWorker, open_broker
 from sluice_common.times import Times, times_of
 from sluice_extractor.actors import register
 from sluice_extractor.deps import ExtractorDeps
@@ -32,25 +29,7 @@ from sluice_extractor.settings import ExtractorSettings
 _LEASE_CONNECTIONS = 1
 
 
-@dataclass(frozen=True)
-class Extractor:
-    """A worker that is ready to run."""
-
-    broker: RedisBroker
-    threads: int
-    times: Times
-
-    def run(self) -> None:
-        """Work until told to stop."""
-        run_worker(
-            self.broker,
-            queues=[EXTRACT_QUEUE],
-            threads=self.threads,
-            stop_timeout_s=self.times.stop_grace.total_seconds(),
-        )
-
-
-def build(settings: ExtractorSettings, stack: ExitStack) -> Extractor:
+def build(settings: ExtractorSettings, stack: ExitStack) -> StageWorker:
     """Open everything the extractor uses; the stack closes it in reverse order."""
     times = times_of(settings.times)
     registry = make_registry(version=__version__)
@@ -82,7 +61,7 @@ def build(settings: ExtractorSettings, stack: ExitStack) -> Extractor:
     )
     register(broker, deps, stage_metrics)
     stack.callback(serve_metrics(settings.metrics, registry))
-    return Extractor(broker, settings.extraction.workers, times)
+    return StageWorker(broker, EXTRACT_QUEUE, settings.extraction.workers, times.stop_grace.total_seconds())
 
 
 def main() -> int:
