@@ -197,6 +197,17 @@ def test_a_document_that_is_cancelled_while_it_is_read_is_dropped(stage, monkeyp
     assert stage.protocol.view(document_id).state is State.CANCELLED
 
 
+def test_what_is_held_when_the_process_ends_is_handed_back_and_a_late_finish_is_refused(stage):
+    claim = stage.protocol.documents.claim_extraction(stage.accept(LONG), "extractor")
+    with stage.deps.leases.hold(claim):
+        stage.deps.leases.hand_back()
+
+        assert stage.protocol.finish_extraction(claim, [1]) is None
+
+    view = stage.protocol.view(claim.document_id)
+    assert (view.state, view.tries, view.losses) == (State.QUEUED, 0, 0)
+
+
 def test_a_worker_that_is_told_to_stop_hands_back_what_it_has_just_claimed(stage):
     document_id = stage.accept(LONG)
     stage.deps.leases.release_all()

@@ -20,7 +20,7 @@ from sluice_client import GatewayUnreachable, RequestRefused, SluiceClient
 from sluice_local.stack import LocalStack
 
 SEED = int(os.environ.get("SEED", "20261120"))
-LEASE_S = 3
+LEASE_S = 5
 PAUSE_S = 0.1
 """Between two uploads of a client: the faults are what is tried here, and not how long a backlog takes."""
 

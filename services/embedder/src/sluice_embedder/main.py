@@ -56,6 +56,7 @@ def build(settings: EmbedderSettings, stack: ExitStack) -> StageWorker:
     )
     register(broker, deps, StageMetrics(registry))
     stack.callback(serve_metrics(settings.metrics, registry))
+    stack.callback(claims.hand_back)  # first of all, when the worker has stopped
     return StageWorker(broker, EMBED_QUEUE, settings.embedder.workers, times.stop_grace.total_seconds())
 
 

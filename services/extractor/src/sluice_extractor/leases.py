@@ -121,6 +121,15 @@ class Leases:
         for holding in self._current():
             holding.stop(StopReason.SHUTDOWN)
 
+    def hand_back(self) -> None:
+        """Release what is held still, at the end of the process; the fence makes a late finish harmless."""
+        for holding in self._current():
+            claim = holding.claim
+            try:
+                self._documents.release_extraction(claim.document_id, claim.run_id)
+            except DatabaseUnavailable:
+                log.warning("lease_not_released", run_id=claim.run_id)
+
     def _current(self) -> list[Holding]:
         with self._lock:
             return list(self._by_run.values())

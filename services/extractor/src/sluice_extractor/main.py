@@ -61,6 +61,7 @@ def build(settings: ExtractorSettings, stack: ExitStack) -> StageWorker:
     )
     register(broker, deps, stage_metrics)
     stack.callback(serve_metrics(settings.metrics, registry))
+    stack.callback(leases.hand_back)  # first of all, when the worker has stopped
     return StageWorker(broker, EXTRACT_QUEUE, settings.extraction.workers, times.stop_grace.total_seconds())
 
 
