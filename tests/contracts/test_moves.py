@@ -413,7 +413,7 @@ def test_a_deleted_document_is_invisible_at_once_and_gone_after_two_passes(proto
         protocol.reconciling.purge(dropped.append)
         protocol.reconciling.collect(len)
     assert [purge.document_id for purge in dropped] == [claim.document_id] * 2
-    assert protocol.documents.lifecycle_of(protocol.tenant_id, claim.document_id) == "deleted"
+    assert protocol.view(claim.document_id).lifecycle == "deleted"
     assert protocol.value("SELECT count(*) FROM chunks") == 0
 
 

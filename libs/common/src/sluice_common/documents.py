@@ -229,8 +229,6 @@ _ABANDON_RUNS = sa.text("UPDATE runs SET state = 'abandoned', gc_at = now() WHER
 
 _BIND_KEY = sa.text("UPDATE idempotency_keys SET document_id = :document_id WHERE token = :token")
 
-_EXISTS = sa.text("SELECT lifecycle, state FROM documents WHERE id = :id AND tenant_id = :tenant_id")
-
 
 class DuplicateDocument(Exception):
     """The bytes or the external id already stand in the collection; `document_id` is where."""
@@ -368,12 +366,6 @@ class Documents:
         """
         with self._database.transaction() as connection:
             return self._request_again(connection, tenant_id, document_id, "reprocess", request_id=request_id)
-
-    def lifecycle_of(self, tenant_id: UUID, document_id: UUID) -> str | None:
-        """`active`, `deleting` or `deleted`; None when the tenant has no such document."""
-        with self._database.single() as connection:
-            row = one(connection, _EXISTS, id=document_id, tenant_id=tenant_id)
-            return None if row is None else str(row.lifecycle)
 
     def _insert(self, new: NewDocument, token: UUID | None) -> Accepted | None:
         document_id = new_id()

@@ -1,5 +1,6 @@
 """Decides whether a hint goes out now; the gateway, the workers and the dispatch loop all ask here."""
 
+import contextlib
 import queue
 import threading
 from collections.abc import Iterable
@@ -13,6 +14,7 @@ from sluice_common.ports import TaskQueue
 log = structlog.get_logger(__name__)
 
 _MOST_WAITING = 1000
+_CLOSING_S = 2
 
 
 class Hints:
@@ -55,8 +57,9 @@ class BackgroundHints(Hints):
 
     def close(self) -> None:
         """Send what is waiting, within a moment."""
-        self._waiting.put(None)
-        self._thread.join(timeout=2)
+        with contextlib.suppress(queue.Full):  # Redis hangs: the thread ends with the process
+            self._waiting.put(None, timeout=_CLOSING_S)
+        self._thread.join(timeout=_CLOSING_S)
 
     def _run(self) -> None:
         while (tasks := self._waiting.get()) is not None:

@@ -142,8 +142,8 @@ def serve(
     def run(**fields: object) -> None:
         started = time.monotonic()
         structlog.contextvars.clear_contextvars()  # of the thread's last task; a handler binds what it learns
-        structlog.contextvars.bind_contextvars(stage=stage, actor=task_type.actor, **fields)
-        outcome = _outcome_of(lambda: handler(parse_task(task_type, fields)))
+        structlog.contextvars.bind_contextvars(stage=stage, actor=task_type.actor)
+        outcome = _outcome_of(lambda: handler(_bound(parse_task(task_type, fields))))
         duration_s = time.monotonic() - started
         if outcome != "skipped":
             metrics.count(stage, outcome, duration_s)
@@ -151,6 +151,12 @@ def serve(
         level("task_finished", outcome=outcome, duration_s=round(duration_s, 4))
 
     dramatiq.actor(actor_name=task_type.actor, queue_name=task_type.queue, broker=broker)(run)
+
+
+def _bound(task: T) -> T:
+    """*task*, whose declared ids, and nothing else that came with it, stand on every line of its log from now on."""
+    structlog.contextvars.bind_contextvars(**task.model_dump(mode="json"))
+    return task
 
 
 def _outcome_of(handle: Callable[[], str]) -> str:
