@@ -1,5 +1,6 @@
 """What several kinds of tests use: real PostgreSQL and Redis, the whole local stack, the folder of real documents."""
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,33 @@ from sluice_common.database import Database, open_database
 from sluice_common.settings import DatabaseSettings
 from sluice_local.postgres import VOLATILE, LocalPostgres
 from sluice_local.stack import LocalStack
+
+FIGURES = Path(__file__).parents[1] / "build" / "figures.jsonl"
+_noted: list[str] = []
+
+
+class Figures:
+    """What a run has measured about the promises of docs/reliability.md; shown at its end and kept in build."""
+
+    def __init__(self, test: str) -> None:
+        self._test = test
+
+    def note(self, promise: int, text: str) -> None:
+        """Keep a sentence with the numbers that were seen."""
+        _noted.append(f"promise {promise}: {text}")
+        FIGURES.parent.mkdir(exist_ok=True)
+        with FIGURES.open("a", encoding="utf-8") as kept:
+            kept.write(json.dumps({"promise": promise, "text": text, "test": self._test}, ensure_ascii=False) + "\n")
+
+
+@pytest.fixture
+def figures(request) -> Figures:
+    return Figures(request.node.nodeid)
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    for line in _noted:
+        terminalreporter.write_line(line)
 
 
 def missing(what: str) -> None:

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from sluice_common import events
 from sluice_common.database import Database, one, rows
+from sluice_common.failpoints import marked, reach
 from sluice_common.ids import new_id, point_id
 from sluice_common.status import State
 from sluice_common.times import Times
@@ -298,6 +299,7 @@ class Batches:
         self._database = database
         self._times = times
 
+    @marked("forward")
     def forward(self, document_id: UUID, run_id: int, new: Sequence[NewBatch]) -> bool:
         """Hand batches to the embedder while extraction goes on.
 
@@ -307,9 +309,11 @@ class Batches:
         with self._database.transaction() as connection:
             if one(connection, _LOCK_EXTRACTING, id=document_id, run_id=run_id) is None:
                 return False
+            reach("forward.locked")
             self._add(connection, document_id, run_id, new)
             return True
 
+    @marked("finish_extraction")
     def finish_extraction(
         self, document_id: UUID, run_id: int, new: Sequence[NewBatch], extraction: Extraction
     ) -> State | None:
@@ -331,13 +335,16 @@ class Batches:
             )
             if row is None:
                 return None
+            reach("finish_extraction.document_moved")
             self._add(connection, document_id, run_id, new)
+            reach("finish_extraction.batches_added")
             connection.execute(
                 _SET_MEDIA_TYPE,
                 {"id": document_id, "request_no": row.request_no, "media_type": extraction.media_type},
             )
             sizes = {"n_chunks": extraction.n_chunks, "n_batches": extraction.n_batches}
             closed = one(connection, _CLOSE_RUN, run_id=run_id, **sizes)
+            reach("finish_extraction.run_closed")
             events.record(connection, [document_id], run_id=run_id, facts={"chunks": extraction.n_chunks})
             assert closed is not None, "an active run has a row"
             if closed.n_done < extraction.n_batches:
@@ -345,6 +352,7 @@ class Batches:
             self._to_verifying(connection, document_id, run_id, wait=self._times.grace)
             return State.VERIFYING
 
+    @marked("claim_batch")
     def claim(self, run_id: int, batch_no: int, owner: str) -> BatchClaim | None:
         """Begin to embed a batch; the try is counted before the work starts.
 
@@ -378,6 +386,7 @@ class Batches:
             chunks=tuple(ClaimedChunk(chunk.chunk_no, chunk.point_id, chunk.text, chunk.page) for chunk in texts),
         )
 
+    @marked("finish_batch")
     def finish(self, claim: BatchClaim) -> str | None:
         """Mark a batch done, after its points are in the store.
 
@@ -387,10 +396,13 @@ class Batches:
         """
         with self._database.transaction() as connection:
             one(connection, _LOCK_DOCUMENT, id=claim.document_id)  # lock order: document first, always
+            reach("finish_batch.locked")
             token = {"run_id": claim.run_id, "batch_no": claim.batch_no, "fence": claim.fence}
             if one(connection, _FINISH, **token) is None:
                 return None
+            reach("finish_batch.batch_done")
             counted = one(connection, _COUNT_DONE, run_id=claim.run_id)
+            reach("finish_batch.counted")
             assert counted is not None, "a batch belongs to a run"
             self._show_progress(connection, claim, counted.n_done, counted.n_batches)
             if counted.n_done != counted.n_batches:
@@ -398,6 +410,7 @@ class Batches:
             is_last = self._to_verifying(connection, claim.document_id, claim.run_id, wait=self._times.resend)
             return "verify" if is_last else "more"
 
+    @marked("defer_batch")
     def defer(
         self,
         claim: BatchClaim,
@@ -426,6 +439,7 @@ class Batches:
             )
             return row is not None
 
+    @marked("fail_batch")
     def fail(self, claim: BatchClaim, *, code: str, detail: str | None = None, detail_code: str | None = None) -> bool:
         """End a batch that can never be embedded; its document fails with it.
 
@@ -452,6 +466,7 @@ class Batches:
             row = one(connection, _EXPECTED, run_id=run_id)
             return None if row is None else row.n_chunks
 
+    @marked("publish")
     def publish(
         self,
         document_id: UUID,
@@ -479,16 +494,20 @@ class Batches:
                 "active",
             ):
                 return Published("stale")
+            reach("publish.locked")
             missing = [] if present is None else self._missing(connection, run_id, present)
             if missing:
                 return self._reopen_active(connection, document_id, run_id, missing)
             connection.execute(_PUBLISH, {"id": document_id})
+            reach("publish.document_moved")
             connection.execute(_PUBLISH_RUN, {"run_id": run_id, "model": model, "dimensions": dimensions})
+            reach("publish.run_published")
             if document.published_run is not None:
                 connection.execute(_SUPERSEDE_RUN, {"run_id": document.published_run, "grace": self._times.grace})
             events.record(connection, [document_id], run_id=run_id)
             return Published("published")
 
+    @marked("repair")
     def repair(self, document_id: UUID, run_id: int, present: Collection[UUID]) -> tuple[int, ...]:
         """Reopen the batches of a published run whose points the store has lost; the run goes on serving.
 
@@ -499,8 +518,10 @@ class Batches:
             document = one(connection, _LOCK_DOCUMENT, id=document_id)
             if document is None or document.published_run != run_id:
                 return ()
+            reach("repair.locked")
             return self._reopen(connection, run_id, self._missing(connection, run_id, present))
 
+    @marked("embed_again")
     def embed_again(self, tenant_id: UUID, document_id: UUID, *, request_id: str | None = None) -> int | None:
         """Make a new run from the chunks of the published one, to be embedded without extracting anything again.
 
@@ -520,6 +541,7 @@ class Batches:
                 deadline=self._times.deadline,
             )
             assert again is not None, "the row is locked"
+            reach("embed_again.document_moved")
             self._copy_run(connection, old=document.published_run, new=again.active_run)
             connection.execute(_ADD_JOB, {"id": document_id})
             events.record(connection, [document_id], run_id=again.active_run)

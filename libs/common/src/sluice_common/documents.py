@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from sluice_common import events
 from sluice_common.database import Database, one
+from sluice_common.failpoints import marked, reach
 from sluice_common.ids import new_id
 from sluice_common.status import State
 from sluice_common.times import Times
@@ -247,6 +248,7 @@ class Documents:
         self._max_tries = max_tries
         self._max_losses = max_losses
 
+    @marked("accept")
     def accept(self, new: NewDocument, *, on_duplicate: str = "return", token: UUID | None = None) -> Accepted:
         """Take in a document whose original is already durable.
 
@@ -265,6 +267,7 @@ class Documents:
             if accepted is not None:  # else the one in the way was deleted between the two
                 return accepted
 
+    @marked("claim_extraction")
     def claim_extraction(
         self, document_id: UUID, owner: str, *, pipeline_hash: str | None = None
     ) -> ExtractionClaim | None:
@@ -278,6 +281,7 @@ class Documents:
             row = one(connection, _CLAIM, id=document_id, **values)
         return None if row is None else ExtractionClaim(**row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name
 
+    @marked("heartbeat")
     def heartbeat(self, document_id: UUID, run_id: int, *, pages_done: int, pages_total: int | None) -> bool:
         """Prolong the lease of a run that is being extracted and show how far it is.
 
@@ -301,6 +305,7 @@ class Documents:
                 events.record(connection, [document_id], event=events.PROGRESS, run_id=run_id, facts=facts)
             return alive is not None
 
+    @marked("fail_extraction")
     def fail_extraction(self, document_id: UUID, run_id: int, setback: Setback) -> State | None:
         """End a run without a result.
 
@@ -322,6 +327,7 @@ class Documents:
             )
             if row is None:
                 return None
+            reach("fail_extraction.document_moved")
             connection.execute(_ABANDON_RUN, {"run_id": run_id})
             facts = {"error_code": setback.code, "detail_code": setback.detail_code, "counted": setback.costs_a_try}
             events.record(connection, [document_id], run_id=run_id, facts=facts)
@@ -331,6 +337,7 @@ class Documents:
         """Hand the lease back at once, as a worker does that is told to stop; costs neither try nor loss."""
         return self.fail_extraction(document_id, run_id, Setback("released")) is not None
 
+    @marked("cancel")
     def cancel(self, tenant_id: UUID, document_id: UUID) -> bool:
         """Stop an unfinished document; every worker on it is fenced from this commit on.
 
@@ -341,10 +348,12 @@ class Documents:
             row = one(connection, _CANCEL, id=document_id, tenant_id=tenant_id)
             if row is None:
                 return False
+            reach("cancel.document_moved")
             self._abandon(connection, row.active_run)
             events.record(connection, [document_id], run_id=row.active_run)
             return True
 
+    @marked("delete")
     def delete(self, tenant_id: UUID, document_id: UUID) -> bool:
         """Make a document invisible for good; its points, chunks and bytes are removed afterwards.
 
@@ -354,10 +363,12 @@ class Documents:
         with self._database.transaction() as connection:
             if one(connection, _DELETE, id=document_id, tenant_id=tenant_id) is None:
                 return False
+            reach("delete.document_moved")
             connection.execute(_ABANDON_RUNS, {"id": document_id})
             events.record(connection, [document_id])
             return True
 
+    @marked("reprocess")
     def reprocess(self, tenant_id: UUID, document_id: UUID, *, request_id: str | None = None) -> bool:
         """Queue an ended document once more; its published run goes on serving until the new one is published.
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Histogram
 
 from sluice_common.errors import PipelineError
+from sluice_common.failpoints import marked
 from sluice_common.ports import EmbeddingProvider
 
 _BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -33,6 +34,7 @@ class MeasuredProvider:
     def dimensions(self) -> int:
         return self._provider.dimensions()
 
+    @marked("provider.embed")
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         started = time.monotonic()
         outcome = "ok"

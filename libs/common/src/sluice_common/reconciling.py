@@ -15,6 +15,7 @@ from sluice_common.batches import fail_document
 from sluice_common.contract import EmbedBatch, ExtractDocument, Task, VerifyRun
 from sluice_common.database import Database, one, rows
 from sluice_common.errors import FailureCode
+from sluice_common.failpoints import marked, reach
 from sluice_common.times import Times
 
 WINDOW = 1000
@@ -120,6 +121,13 @@ _FAIL_QUEUED = sa.text("""
     WHERE id = :id AND state = 'queued' AND lifecycle = 'active' AND deadline < now() RETURNING id
 """)
 
+# Several reconcilers see the same jump within moments of each other; the first one makes it good for all.
+_CLOCK_MOVED = sa.text("""
+    UPDATE keeper SET clock_moved_at = now()
+    WHERE id = 1 AND (clock_moved_at IS NULL OR clock_moved_at NOT BETWEEN now() - :lease AND now() + :lease)
+    RETURNING 1
+""")
+
 _EXTEND_DEADLINES = sa.text("""
     UPDATE documents SET deadline = deadline + :by
     WHERE state IN ('queued', 'extracting', 'embedding', 'verifying') AND lifecycle = 'active'
@@ -197,6 +205,7 @@ _WAITING_BATCHES = sa.text("""
     SELECT count(*) AS n, COALESCE(sum(last_chunk - first_chunk + 1), 0) AS chunks FROM batches WHERE state = 'pending'
 """)
 _NOW = sa.text("SELECT clock_timestamp() AS now")
+_KEEP_LEASE = sa.text("UPDATE keeper SET lease_s = :lease_s WHERE id = 1")
 
 
 @dataclass(frozen=True)
@@ -240,6 +249,7 @@ class Reconciling:
         self._database = database
         self._times = times
 
+    @marked("dispatch")
     def due_tasks(self) -> list[Task]:
         """The hints to send now; each row's next one is put off further each time."""
         pace = {"far": self._times.far, "resend": self._times.resend, "longest": self._times.longest}
@@ -257,6 +267,7 @@ class Reconciling:
         ]
         return tasks + [EmbedBatch(run_id=row.run_id, batch_no=row.batch_no) for row in batches]
 
+    @marked("notice_epoch")
     def notice_epoch(self, run: str, seq: int) -> bool:
         """Compare the broker's identity and counter with what they were.
 
@@ -273,6 +284,7 @@ class Reconciling:
             connection.execute(_ALL_BATCHES_DUE)
             return True
 
+    @marked("reap")
     def reap(self) -> Reaped:
         """Take work back whose lease has run out: a loss, not a try, because nobody's fault is proven."""
         times = {"far": self._times.far, "grace": self._times.grace, "longest": self._times.longest}
@@ -284,6 +296,7 @@ class Reconciling:
             batches = rows(connection, _REAP_BATCHES, far=self._times.far)
         return Reaped(len(lost), len(batches))
 
+    @marked("fail_exhausted")
     def fail_exhausted(self) -> int:
         """Fail documents with a batch that is out of tries or losses; repairs start afresh instead."""
         with self._database.transaction() as connection:
@@ -302,6 +315,7 @@ class Reconciling:
             connection.execute(_POSTPONE_REPAIRS, {"longest": self._times.longest})
         return failed
 
+    @marked("fail_overdue")
     def fail_overdue(self) -> int:
         """Fail documents that waited for others until their deadline."""
         with self._database.transaction() as connection:
@@ -320,28 +334,39 @@ class Reconciling:
                     )
         return failed
 
-    def extend_deadlines(self, by: timedelta) -> None:
-        """Move the deadlines of all unfinished documents along with a clock that jumped ahead."""
-        with self._database.single() as connection:
-            connection.execute(_EXTEND_DEADLINES, {"by": by})
+    def extend_deadlines(self, by: timedelta) -> bool:
+        """Move the deadlines of all unfinished documents along with a clock that jumped ahead.
 
+        Returns:
+            False when another reconciler has just done so for the same jump.
+        """
+        with self._database.transaction() as connection:
+            if one(connection, _CLOCK_MOVED, lease=self._times.lease) is None:
+                return False
+            connection.execute(_EXTEND_DEADLINES, {"by": by})
+            return True
+
+    @marked("collect")
     def collect(self, drop_points: Callable[[Sequence[int]], object]) -> int:
         """Remove the points, then the chunks of abandoned and superseded runs; returns how many runs."""
         with self._database.transaction() as connection:
             run_ids = [row.id for row in rows(connection, _COLLECTABLE, far=self._times.far)]
         if run_ids:
             drop_points(run_ids)
+            reach("collect.points_dropped")
             with self._database.transaction() as connection:
                 connection.execute(_DROP_BATCHES, {"run_ids": run_ids})
                 connection.execute(_COLLECTED, {"run_ids": run_ids, "longest": self._times.longest})
         return len(run_ids)
 
+    @marked("purge")
     def purge(self, drop_bytes: Callable[[Purge], None]) -> int:
         """Remove points, bytes and chunks of deleted documents; returns how many documents."""
         with self._database.transaction() as connection:
             found = rows(connection, _PURGEABLE, far=self._times.far)
         for row in found:
             drop_bytes(Purge(row.id, tuple(row.storage_keys)))
+            reach("purge.bytes_dropped")
             with self._database.transaction() as connection:
                 connection.execute(_DROP_BATCHES_OF_DOCUMENT, {"id": row.id})
                 connection.execute(_FORGET_NAMES, {"id": row.id})
@@ -395,6 +420,11 @@ class Reconciling:
             chunks_waiting=int(waiting.chunks),
             stuck=stuck.n,
         )
+
+    def keep_lease(self) -> None:
+        """Write down the lease that this reconciler judges by; every worker compares its own with it."""
+        with self._database.single() as connection:
+            connection.execute(_KEEP_LEASE, {"lease_s": self._times.lease.total_seconds()})
 
     def now(self) -> datetime:
         """The database's clock."""

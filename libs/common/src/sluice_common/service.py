@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from typing import TypeVar
 
 from sluice_common.errors import PipelineError
+from sluice_common.failpoints import FolderTrap, set_trap
 from sluice_common.logging import configure_logging
 from sluice_common.settings import DatabaseOnlySettings, SettingsError, load_settings
 
@@ -30,6 +31,8 @@ def run_service(settings_type: type[S], name: str, serve: Callable[[S, ExitStack
     try:
         settings = load_settings(settings_type)
         configure_logging(settings.log, service=name)
+        if settings.failpoints is not None:
+            set_trap(FolderTrap(settings.failpoints))
         with ExitStack() as stack:
             serve(settings, stack)
     except SettingsError as error:

@@ -150,6 +150,9 @@ SECTIONS: dict[str, type[Section]] = {
 }
 """Every section there is; a shared environment may name any of them to any service."""
 
+FAILPOINTS = "SLUICE_FAILPOINTS"
+"""The one setting without a section that a service reads beside the place of its `.env` file."""
+
 STANDALONE: dict[str, str] = {
     "SLUICE_HOME": "Where the local stack keeps its data; `.sluice` in the project's root by default.",
     "SLUICE_PORT": "Port of the gateway on the local stack; 8000 by default.",
@@ -158,6 +161,7 @@ STANDALONE: dict[str, str] = {
     "SLUICE_ENV_FILE": "Another `.env` file; relative paths count from the folder the service starts in.",
     "SLUICE_CORPUS": "Folder of real documents for the tests that want one.",
     "SLUICE_TEST_QDRANT_URL": "A real Qdrant for the contract suite.",
+    FAILPOINTS: "Folder in which tests say where a service is stopped or killed; never set it elsewhere.",
 }
 
 
@@ -170,6 +174,7 @@ class DatabaseOnlySettings(BaseSettings):
 
     database: DatabaseSettings
     log: LogSettings = LogSettings()
+    failpoints: Path | None = None
 
     @classmethod
     def settings_customise_sources(

@@ -18,6 +18,7 @@ from dramatiq.worker import Worker
 
 from sluice_common.contract import Task, parse_task
 from sluice_common.errors import ConflictError, InvalidTask, QueueUnavailable, TransientError
+from sluice_common.failpoints import marked
 from sluice_common.metrics import StageMetrics
 from sluice_common.settings import BrokerSettings
 
@@ -58,6 +59,7 @@ class DramatiqQueue:
     def __init__(self, broker: RedisBroker) -> None:
         self._broker = broker
 
+    @marked("queue.send")
     def send(self, task: Task) -> None:
         """Put *task* on its queue, as a JSON message of less than 300 bytes.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource
 
-from sluice_common.settings import PREFIX, STANDALONE, SettingsError, known_names
+from sluice_common.settings import FAILPOINTS, PREFIX, STANDALONE, SettingsError, known_names
 
 SYSTEM_NAMES = (
     "PATH",
@@ -78,7 +78,7 @@ def default_home() -> Path:
 
 
 def _for_services(variables: Mapping[str, str]) -> dict[str, str]:
-    names = known_names() - set(STANDALONE)
+    names = known_names() - set(STANDALONE) | {FAILPOINTS}
     chosen = {name: value for name, value in variables.items() if name in names}
     root = chosen.get("SLUICE_OBJECTS__ROOT")
     if root is not None:  # the services start in another folder than the person who wrote it

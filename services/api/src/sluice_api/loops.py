@@ -143,9 +143,8 @@ class Loops:
     def end_overdue(self) -> None:
         """Fail what waited for others until its deadline; a clock that jumped ahead moves the deadlines along."""
         jump = self.clock.jump()
-        if jump:
+        if jump and self.reconciling.extend_deadlines(jump):
             log.warning("clock_jumped", seconds=jump.total_seconds())
-            self.reconciling.extend_deadlines(jump)
         self.metrics.count_found("deadline_passed", self.reconciling.fail_overdue())
 
     def collect(self) -> None:

@@ -101,6 +101,7 @@ def build(settings: ReconcilerServiceSettings, stack: ExitStack) -> Reconciler:
     queue = open_queue(settings.broker)
     stack.callback(queue.close)
     reconciling = Reconciling(database, times)
+    reconciling.keep_lease()
     metrics = LoopMetrics(registry)
     loops = Loops(
         reconciling=reconciling,

@@ -6,6 +6,7 @@ from sluice_common.batches import Batches, Extraction, NewBatch, NewChunk
 from sluice_common.contract import EmbedBatch, VerifyRun
 from sluice_common.documents import ExtractionClaim
 from sluice_common.errors import DocumentTooLarge, LeaseLost
+from sluice_common.failpoints import reach
 from sluice_common.hints import Hints
 from sluice_common.status import State
 from sluice_extractor.chunking import Chunk
@@ -35,6 +36,7 @@ class Forwarder:
             DocumentTooLarge: more chunks than a document may have.
             LeaseLost: the run is no longer the document's active one.
         """
+        reach("extractor.page_read")
         for chunk in chunks:
             self._waiting.append(_numbered(chunk, self.n_chunks))
             self.n_chunks += 1

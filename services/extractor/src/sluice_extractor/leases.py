@@ -11,6 +11,7 @@ import structlog
 
 from sluice_common.documents import Documents, ExtractionClaim
 from sluice_common.errors import DatabaseUnavailable
+from sluice_common.failpoints import reach
 from sluice_common.times import Times
 
 log = structlog.get_logger(__name__)
@@ -44,6 +45,7 @@ class Holding:
         """Say how the reading is ended from outside; it is ended at once when that was asked before."""
         self.pages_total = pages_total
         self.stop_reading = stop_reading
+        reach("extractor.child_started")
         if self.stopped:
             stop_reading(self.stopped)
 

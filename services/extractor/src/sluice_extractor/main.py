@@ -8,6 +8,7 @@ from contextlib import ExitStack
 
 from sluice_common import __version__
 from sluice_common.adapters.build import build_object_store
+from sluice_common.agreement import check_lease
 from sluice_common.batches import Batches
 from sluice_common.contract import EXTRACT_QUEUE
 from sluice_common.database import open_database
@@ -39,6 +40,7 @@ def build(settings: ExtractorSettings, stack: ExitStack) -> StageWorker:
     database = open_database(settings.database, application="sluice-extractor")
     stack.callback(database.close)
     check_schema(database)
+    check_lease(database, times)
     leases = _open_leases(settings, times, stack)
     broker = open_broker(settings.broker, OnShutdown(leases.release_all))
     stack.callback(broker.close)

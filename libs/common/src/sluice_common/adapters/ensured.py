@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sluice_common.errors import VectorStoreUnavailable
+from sluice_common.failpoints import marked
 from sluice_common.ports import Point, PointRef, ScoredPoint, SearchScope, SparseVector, VectorStore
 
 T = TypeVar("T")
@@ -29,38 +30,48 @@ class EnsuredVectorStore:
     def ensure_index(self) -> None:
         self._opened().ensure_index()
 
+    @marked("vectors.upsert")
     def upsert(self, points: Sequence[Point], dense: NDArray[np.float32]) -> None:
         self._do(lambda store: store.upsert(points, dense))
 
+    @marked("vectors.count_of_run")
     def count_of_run(self, run_id: int) -> int:
         return self._do(lambda store: store.count_of_run(run_id))
 
+    @marked("vectors.ids_of_run")
     def ids_of_run(self, run_id: int) -> set[UUID]:
         return self._do(lambda store: store.ids_of_run(run_id))
 
+    @marked("vectors.search")
     def search_dense(self, vector: NDArray[np.float32], scope: SearchScope, *, limit: int) -> list[ScoredPoint]:
         return self._do(lambda store: store.search_dense(vector, scope, limit=limit))
 
+    @marked("vectors.search")
     def search_lexical(self, vector: SparseVector, scope: SearchScope, *, limit: int) -> list[ScoredPoint]:
         return self._do(lambda store: store.search_lexical(vector, scope, limit=limit))
 
+    @marked("vectors.search")
     def search_hybrid(
         self, dense: NDArray[np.float32], lexical: SparseVector, scope: SearchScope, *, limit: int
     ) -> list[ScoredPoint]:
         return self._do(lambda store: store.search_hybrid(dense, lexical, scope, limit=limit))
 
+    @marked("vectors.delete_runs")
     def delete_runs(self, run_ids: Sequence[int]) -> None:
         self._do(lambda store: store.delete_runs(run_ids))
 
+    @marked("vectors.delete_document")
     def delete_document(self, document_id: UUID) -> None:
         self._do(lambda store: store.delete_document(document_id))
 
+    @marked("vectors.delete_points")
     def delete_points(self, ids: Sequence[UUID]) -> None:
         self._do(lambda store: store.delete_points(ids))
 
     def count_of_document(self, document_id: UUID) -> int:
         return self._do(lambda store: store.count_of_document(document_id))
 
+    @marked("vectors.page_of_points")
     def page_of_points(self, after: UUID | None, *, limit: int) -> tuple[list[PointRef], UUID | None]:
         return self._do(lambda store: store.page_of_points(after, limit=limit))
 

@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from sluice_common.adapters.object_keys import checked_key, is_key
 from sluice_common.errors import ObjectMissing, ObjectStoreUnavailable, StorageFull
+from sluice_common.failpoints import marked, reach
 from sluice_common.ports import ObjectWriter, StoredObject
 
 if sys.platform == "darwin":
@@ -41,6 +42,7 @@ class FilesystemObjectStore:
     def __init__(self, root: Path) -> None:
         self._root = root
 
+    @marked("objects.create")
     def create(self, key: str) -> ObjectWriter:
         checked_key(key)
         with _failures_named(key):
@@ -56,7 +58,9 @@ class FilesystemObjectStore:
     @contextlib.contextmanager
     def local_copy(self, key: str) -> Iterator[Path]:
         checked_key(key)
+        reach("objects.local_copy.before")
         self._open(key).close()  # says that it is there, and that no symlink is on the way
+        reach("objects.local_copy.after")
         yield self._root / key
 
     def size_of(self, key: str) -> int:
@@ -64,6 +68,7 @@ class FilesystemObjectStore:
         with self._open(key) as source:
             return os.fstat(source.fileno()).st_size
 
+    @marked("objects.delete")
     def delete(self, key: str) -> None:
         checked_key(key)
         # The root is opened outside the suppression: while a volume is away, nothing counts as deleted.
@@ -122,14 +127,17 @@ class FileWriter:
                 # A nearly full disk takes a part of the bytes and reports no error; only the next write does.
                 rest = rest[os.write(self._open_file(), rest) :]
 
+    @marked("objects.commit")
     def commit(self) -> None:
         file = self._open_file()
         with _failures_named(self._key):
             _flush_to_disk(file)
             self._close()
+            reach("objects.synced")
             with _opened(self._root, _FOLDER) as root, _parent_of(root, self._key, make=True) as folder:
                 # A reader sees the whole object or none, also after a crash: the bytes are on disk before the name is.
                 os.rename(self._part, _name_of(self._key), dst_dir_fd=folder)
+                reach("objects.renamed")
                 os.fsync(folder)
 
     def abort(self) -> None:

@@ -13,6 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from sluice_common.adapters.object_keys import checked_key, is_key
 from sluice_common.errors import ObjectMissing, ObjectStoreUnavailable, StorageFull
+from sluice_common.failpoints import marked, reach
 from sluice_common.ports import ObjectWriter, StoredObject
 from sluice_common.settings import ObjectsSettings, SettingsError
 
@@ -78,6 +79,7 @@ class S3ObjectStore:
         self._bucket = bucket
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
 
+    @marked("objects.create")
     def create(self, key: str) -> ObjectWriter:
         return PartWriter(self._client, self._bucket, self._name(key))
 
@@ -97,9 +99,11 @@ class S3ObjectStore:
 
     @contextlib.contextmanager
     def local_copy(self, key: str) -> Iterator[Path]:
+        reach("objects.local_copy.before")
         pieces = self.read(key)
         with contextlib.ExitStack() as cleaned_up:
             copy = _private_copy(pieces, cleaned_up)
+            reach("objects.local_copy.after")
             yield copy
 
     def size_of(self, key: str) -> int:
@@ -111,6 +115,7 @@ class S3ObjectStore:
                 self.ping()  # an answer to HEAD does not say whether the object or the whole bucket is missing
             _raise_named(error, key)
 
+    @marked("objects.delete")
     def delete(self, key: str) -> None:
         name = self._name(key)
         with _failures_named(key):
@@ -184,6 +189,7 @@ class PartWriter:
                 if rest and len(self._pending) == PART_BYTES:
                     self._send_part()
 
+    @marked("objects.commit")
     def commit(self) -> None:
         self._refuse_when_ended()
         with _failures_named(self._name):
