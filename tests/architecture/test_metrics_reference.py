@@ -29,7 +29,7 @@ class EmptyTable:
     """A table with nothing unfinished in it."""
 
     def backlog(self) -> Backlog:
-        return Backlog(documents={}, oldest_s={}, batches_waiting=0, chunks_waiting=0, stuck=0)
+        return Backlog(documents={}, oldest_s={}, oldest_unfinished_s=0, batches_waiting=0, chunks_waiting=0, stuck=0)
 
 
 def families_of(register) -> list[tuple[str, str, str, str]]:

@@ -568,3 +568,16 @@ def visible_runs(protocol: Protocol, *claims) -> set[int]:
     """Which of these runs a search would show, whatever the store returned."""
     points = [ScoredPoint(point_id(claim.run_id, 0), 1.0) for claim in claims]
     return {hit.run_id for hit in protocol.hits.resolve(protocol.tenant_id, None, points)}
+
+
+def test_the_oldest_unfinished_document_is_as_old_as_its_request(protocol):
+    waiting = protocol.accept()
+    protocol.query("UPDATE documents SET deadline = deadline - interval '90 s' WHERE id = :id", id=waiting.document_id)
+
+    assert 90 <= protocol.reconciling.backlog().oldest_unfinished_s < 150
+
+
+def test_without_unfinished_documents_the_oldest_is_no_age(protocol):
+    protocol.published()
+
+    assert protocol.reconciling.backlog().oldest_unfinished_s == 0

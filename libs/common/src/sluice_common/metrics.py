@@ -21,6 +21,12 @@ class StageMetrics:
             ["stage", "outcome"],
             registry=registry,
         )
+        self._skipped = Counter(
+            "sluice_hints_skipped",
+            "Hints that found nothing to do: repeated by the broker or the dispatch loop, or overtaken.",
+            ["stage"],
+            registry=registry,
+        )
         self._duration = Histogram(
             "sluice_stage_duration_seconds",
             "Time that one stage spent on one task.",
@@ -33,6 +39,10 @@ class StageMetrics:
         """Count one task that a stage has worked on."""
         self._runs.labels(stage, outcome).inc()
         self._duration.labels(stage).observe(duration_s)
+
+    def count_skipped(self, stage: str) -> None:
+        """Count one hint that found nothing to do."""
+        self._skipped.labels(stage).inc()
 
 
 def make_registry(*, version: str, revision: str = "unknown") -> CollectorRegistry:

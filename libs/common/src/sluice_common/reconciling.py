@@ -201,6 +201,11 @@ _BACKLOG = sa.text("""
     FROM documents WHERE lifecycle = 'active' AND state IN ('queued', 'extracting', 'embedding', 'verifying')
     GROUP BY state
 """)
+# Counted from the deadline, which every request sets anew and a jump of the clock moves along.
+_OLDEST_UNFINISHED = sa.text("""
+    SELECT EXTRACT(EPOCH FROM :allowed - (min(deadline) - now())) AS age_s
+    FROM documents WHERE lifecycle = 'active' AND state IN ('queued', 'extracting', 'embedding', 'verifying')
+""")
 _WAITING_BATCHES = sa.text("""
     SELECT count(*) AS n, COALESCE(sum(last_chunk - first_chunk + 1), 0) AS chunks FROM batches WHERE state = 'pending'
 """)
@@ -237,6 +242,9 @@ class Backlog:
 
     documents: dict[str, int]
     oldest_s: dict[str, float]
+    """By state: how long the document that has not moved for longest has been in it."""
+    oldest_unfinished_s: float
+    """Since the request for the document that is unfinished for longest."""
     batches_waiting: int
     chunks_waiting: int
     stuck: int
@@ -409,13 +417,16 @@ class Reconciling:
         """Count what is unfinished, for the metrics."""
         with self._database.single() as connection:
             states = rows(connection, _BACKLOG)
+            oldest = one(connection, _OLDEST_UNFINISHED, allowed=self._times.deadline)
             waiting = one(connection, _WAITING_BATCHES)
             stuck = one(connection, _STUCK)
         assert waiting is not None, "count returns a row"
         assert stuck is not None, "count returns a row"
+        assert oldest is not None, "an aggregate returns a row"
         return Backlog(
             documents={row.state: row.documents for row in states},
             oldest_s={row.state: float(row.oldest_s) for row in states},
+            oldest_unfinished_s=float(oldest.age_s or 0),
             batches_waiting=waiting.n,
             chunks_waiting=int(waiting.chunks),
             stuck=stuck.n,

@@ -147,7 +147,9 @@ def serve(
         structlog.contextvars.bind_contextvars(stage=stage, actor=task_type.actor)
         outcome = _outcome_of(lambda: handler(_bound(parse_task(task_type, fields))))
         duration_s = time.monotonic() - started
-        if outcome != "skipped":
+        if outcome == "skipped":
+            metrics.count_skipped(stage)
+        else:
             metrics.count(stage, outcome, duration_s)
         level = log.debug if outcome == "skipped" else log.info
         level("task_finished", outcome=outcome, duration_s=round(duration_s, 4))

@@ -77,6 +77,11 @@ class BacklogCollector(Collector):
             ages.add_metric([state], backlog.oldest_s.get(state, 0))
         yield documents
         yield ages
+        yield GaugeMetricFamily(
+            "sluice_oldest_unfinished_document_age_seconds",
+            "Time since the request for the document that is unfinished for longest.",
+            backlog.oldest_unfinished_s,
+        )
         yield GaugeMetricFamily("sluice_batches_waiting", "Batches that wait to be embedded.", backlog.batches_waiting)
         yield GaugeMetricFamily("sluice_chunks_waiting", "Chunks that wait to be embedded.", backlog.chunks_waiting)
         yield GaugeMetricFamily(
