@@ -570,6 +570,31 @@ def visible_runs(protocol: Protocol, *claims) -> set[int]:
     return {hit.run_id for hit in protocol.hits.resolve(protocol.tenant_id, None, points)}
 
 
+def test_two_reconcilers_that_collect_the_same_run_at_once_make_one_pass(protocol):
+    claim = protocol.extracted([1])
+    protocol.documents.cancel(protocol.tenant_id, claim.document_id)
+
+    def collect_meanwhile(_run_ids):
+        assert protocol.reconciling.collect(lambda _: None) == 1
+
+    protocol.reconciling.collect(collect_meanwhile)
+
+    assert protocol.value("SELECT gc_pass FROM runs WHERE id = :id", id=claim.run_id) == 1
+
+
+def test_two_reconcilers_that_purge_the_same_document_at_once_make_one_pass(protocol):
+    claim = protocol.published()
+    protocol.documents.delete(protocol.tenant_id, claim.document_id)
+
+    def purge_meanwhile(_purge):
+        assert protocol.reconciling.purge(lambda _: None) == 1
+
+    protocol.reconciling.purge(purge_meanwhile)
+
+    document = "SELECT purge_pass, lifecycle FROM documents WHERE id = :id"
+    assert protocol.query(document, id=claim.document_id) == [(1, "deleting")]
+
+
 def test_the_oldest_unfinished_document_is_as_old_as_its_request(protocol):
     waiting = protocol.accept()
     protocol.query("UPDATE documents SET deadline = deadline - interval '90 s' WHERE id = :id", id=waiting.document_id)

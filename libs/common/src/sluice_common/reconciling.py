@@ -149,9 +149,10 @@ _COLLECTABLE = sa.text("""
 """)
 _DROP_BATCHES = sa.text("DELETE FROM batches WHERE run_id = ANY(:run_ids)")
 # Pass 1 frees the space; pass 2, after every lease and request timeout, catches what zombies wrote in between.
+# Who collected the same runs at the same moment finds that their time has not come again: that was one pass, not two.
 _COLLECTED = sa.text("""
     UPDATE runs SET gc_pass = gc_pass + 1, gc_at = CASE WHEN gc_pass = 0 THEN now() + :longest END
-    WHERE id = ANY(:run_ids) AND gc_at IS NOT NULL
+    WHERE id = ANY(:run_ids) AND (gc_at <= now() OR gc_at > now() + :far)
 """)
 
 _PURGEABLE = sa.text("""
@@ -166,7 +167,7 @@ _PURGED = sa.text("""
     SET purge_pass = purge_pass + 1, purge_at = CASE WHEN purge_pass = 0 THEN now() + :longest END,
         lifecycle = CASE WHEN purge_pass = 0 THEN 'deleting' ELSE 'deleted' END, attributes = '{}',
         external_id = NULL, dedupe_sha = NULL, row_version = row_version + 1
-    WHERE id = :id AND lifecycle = 'deleting'
+    WHERE id = :id AND lifecycle = 'deleting' AND (purge_at <= now() OR purge_at > now() + :far)
 """)
 
 _LIVE_RUNS = sa.text("""
@@ -256,6 +257,7 @@ class Reconciling:
     def __init__(self, database: Database, times: Times) -> None:
         self._database = database
         self._times = times
+        self._passes = {"longest": times.longest, "far": times.far}
 
     @marked("dispatch")
     def due_tasks(self) -> list[Task]:
@@ -364,7 +366,7 @@ class Reconciling:
             reach("collect.points_dropped")
             with self._database.transaction() as connection:
                 connection.execute(_DROP_BATCHES, {"run_ids": run_ids})
-                connection.execute(_COLLECTED, {"run_ids": run_ids, "longest": self._times.longest})
+                connection.execute(_COLLECTED, {"run_ids": run_ids, **self._passes})
         return len(run_ids)
 
     @marked("purge")
@@ -378,7 +380,7 @@ class Reconciling:
             with self._database.transaction() as connection:
                 connection.execute(_DROP_BATCHES_OF_DOCUMENT, {"id": row.id})
                 connection.execute(_FORGET_NAMES, {"id": row.id})
-                connection.execute(_PURGED, {"id": row.id, "longest": self._times.longest})
+                connection.execute(_PURGED, {"id": row.id, **self._passes})
         return len(found)
 
     def live_runs(self) -> set[int]:

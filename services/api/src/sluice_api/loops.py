@@ -1,6 +1,7 @@
 """What each loop of the reconciler does, once; `reconciler` decides how often."""
 
 import time
+from collections import Counter as Counts
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -159,8 +160,7 @@ class Loops:
 
     def audit(self) -> None:
         """Compare store and table in both directions."""
-        self._remove_orphans()
-        self._repair_published()
+        self._repair_published(self._remove_orphans())
 
     def tidy(self) -> None:
         """Remove originals without a row, uploads that were never finished, and old rows of ours."""
@@ -178,7 +178,9 @@ class Loops:
         for key in purge.storage_keys:
             self.objects.delete(key)
 
-    def _remove_orphans(self) -> None:
+    def _remove_orphans(self) -> Counts[int]:
+        """Go through every point once; returns how many each run has."""
+        found: Counts[int] = Counts()
         after: UUID | None = None
         while True:
             points, after = self.vectors.page_of_points(after, limit=_AUDIT_PAGE)
@@ -188,13 +190,14 @@ class Loops:
                 self.vectors.delete_points(orphans)
                 self.metrics.count_found("orphans", len(orphans))
                 log.warning("orphans_removed", points=len(orphans))
+            found.update(point.run_id for point in points)
             if after is None:
-                return
+                return found
 
-    def _repair_published(self) -> None:
+    def _repair_published(self, found: Counts[int]) -> None:
         for run in self.reconciling.published_runs():
-            if self.vectors.count_of_run(run.run_id) == run.n_chunks:
-                continue
+            if found[run.run_id] == run.n_chunks or self.vectors.count_of_run(run.run_id) == run.n_chunks:
+                continue  # what was published while the points were read is counted by itself
             present = self.vectors.ids_of_run(run.run_id)
             reopened = self.batches.repair(run.document_id, run.run_id, present)
             self.hints.send([EmbedBatch(run_id=run.run_id, batch_no=number) for number in reopened])
