@@ -124,6 +124,7 @@ class Loops:
 
     def dispatch(self) -> None:
         """Send again what the queue may have lost; the outbox, the retry timer and the fair release in one."""
+        self.queue.ping()  # while Redis is away, no row's next hint is put off
         tasks = self.reconciling.due_tasks()
         self.hints.send(tasks)
         self.metrics.count_resent(tasks)

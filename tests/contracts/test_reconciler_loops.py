@@ -1,0 +1,134 @@
+"""The reconciler's loops over real PostgreSQL and the real vector store: what they mend, and what they leave alone."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from builders import Protocol
+from contracts import vector_fixtures
+from prometheus_client import CollectorRegistry
+
+from sluice_api.loops import ClockGuard, LoopMetrics, Loops
+from sluice_common import failpoints
+from sluice_common.adapters.ensured import EnsuredVectorStore
+from sluice_common.adapters.filesystem import FilesystemObjectStore
+from sluice_common.contract import EmbedBatch, ExtractDocument
+from sluice_common.errors import QueueUnavailable
+
+embedded_vector_server = vector_fixtures.embedded_vector_server
+vector_client = vector_fixtures.vector_client
+vector_store = vector_fixtures.vector_store
+
+
+class Queue:
+    """Keeps what was sent; may be away, as Redis is when its network is cut."""
+
+    def __init__(self) -> None:
+        self.is_away = False
+        self.tasks: list[object] = []
+
+    def ping(self) -> None:
+        if self.is_away:
+            raise QueueUnavailable("away")
+
+    def send(self, tasks) -> int:
+        self.ping()
+        self.tasks += tasks
+        return len(self.tasks)
+
+
+class Reconciled:
+    """The loops, and the steps that tests take."""
+
+    def __init__(self, protocol: Protocol, vectors, folder) -> None:
+        self.protocol = protocol
+        self.vectors = vectors
+        self.queue = Queue()
+        self.loops = Loops(
+            reconciling=protocol.reconciling,
+            batches=protocol.batches,
+            queue=self.queue,
+            hints=self.queue,
+            vectors=EnsuredVectorStore(lambda: vectors),
+            objects=FilesystemObjectStore(folder),
+            times=protocol.times,
+            metrics=LoopMetrics(CollectorRegistry()),
+            clock=ClockGuard(protocol.reconciling, protocol.times),
+            originals_grace=timedelta(0),
+        )
+
+    def published(self, sizes: list[int]):
+        """A published document whose points are in the store."""
+        claim = self.protocol.published(sizes)
+        for point_id, number in self.protocol.query(
+            "SELECT point_id, chunk_no FROM chunks WHERE run_id = :run", run=claim.run_id
+        ):
+            self.store(claim, point_id, number)
+        return claim
+
+    def store(self, claim, point_id, number: int = 0) -> None:
+        point = vector_fixtures.make_point(
+            id=point_id, document_id=claim.document_id, run_id=claim.run_id, chunk_no=number
+        )
+        self.vectors.upsert([point], vector_fixtures.unit_vectors(1))
+
+
+@pytest.fixture
+def reconciled(database, vector_store, tmp_path) -> Reconciled:
+    return Reconciled(Protocol(database), vector_store, tmp_path)
+
+
+@pytest.fixture
+def reached() -> Iterator[list[str]]:
+    """The fail points that were passed."""
+    names: list[str] = []
+    failpoints.set_trap(names.append)
+    yield names
+    failpoints.set_trap(None)
+
+
+def test_the_audit_embeds_again_what_the_store_has_lost_and_nothing_else(reconciled):
+    whole, holed = reconciled.published([2]), reconciled.published([2, 3])
+    lost = reconciled.protocol.value(
+        "SELECT point_id FROM chunks WHERE run_id = :run AND batch_no = 1 LIMIT 1", run=holed.run_id
+    )
+    reconciled.vectors.delete_points([lost])
+
+    reconciled.loops.audit()
+
+    assert reconciled.queue.tasks == [EmbedBatch(run_id=holed.run_id, batch_no=1)]
+    assert reconciled.protocol.pending_batches(holed.run_id) == [1]
+    assert reconciled.protocol.pending_batches(whole.run_id) == []
+
+
+def test_the_audit_removes_points_of_runs_that_are_no_more(reconciled):
+    kept, gone = reconciled.published([2]), reconciled.published([2])
+    reconciled.protocol.documents.delete(reconciled.protocol.tenant_id, gone.document_id)
+
+    reconciled.loops.audit()
+
+    assert (reconciled.vectors.count_of_run(kept.run_id), reconciled.vectors.count_of_run(gone.run_id)) == (2, 0)
+
+
+def test_the_audit_asks_the_store_about_single_runs_only_where_the_numbers_differ(reconciled, reached):
+    for _ in range(3):
+        reconciled.published([2])
+
+    reconciled.loops.audit()
+
+    assert "vectors.page_of_points.before" in reached
+    assert "vectors.count_of_run.before" not in reached
+
+
+def test_while_redis_is_away_no_hint_is_put_off(reconciled):
+    document_id = reconciled.protocol.accept().document_id
+    reconciled.protocol.let_timers_pass()
+    reconciled.queue.is_away = True
+    for _ in range(5):
+        with pytest.raises(QueueUnavailable):
+            reconciled.loops.dispatch()
+
+    reconciled.queue.is_away = False
+    reconciled.loops.dispatch()
+
+    assert reconciled.queue.tasks == [ExtractDocument(document_id=document_id)]
