@@ -26,6 +26,8 @@ imports: .venv ## Check who imports whom
 	.venv/bin/lint-imports
 test-unit: .venv ## Run the fast tests; choose with T=path
 	$(PYTEST) $(or $(T),tests/unit)
+test-model: .venv ## Explore the large worlds of the state model; ARGS=--plants tells how each protection is missed
+	@PYTHONPATH=tests .venv/bin/python -m model.explore $(ARGS)
 test-contracts: .venv ## Run every adapter against the promises of its port; choose with T=path
 	$(PYTEST) $(or $(T),tests/contracts tests/migrations)
 test-acceptance: .venv ## Run the whole local stack over HTTP; choose with T=path
@@ -55,5 +57,5 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^##@ / { printf "\n%s\n", substr($$0, 5) } \
 	  /^[a-z][a-z-]*:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-.PHONY: help run demo status stop doctor check test lint types imports test-unit test-contracts test-acceptance \
+.PHONY: help run demo status stop doctor check test lint types imports test-unit test-model test-contracts test-acceptance \
   test-faults test-browser bench migrate lock clean .venv

@@ -5,6 +5,8 @@ from datetime import timedelta
 
 import pytest
 from builders import MODEL, Protocol, make_batches, make_extraction, make_original
+from oracle import wait_until
+from sqlalchemy import text
 
 from sluice_common.contract import ExtractDocument, VerifyRun
 from sluice_common.documents import DuplicateDocument, NewDocument, Setback
@@ -360,6 +362,48 @@ def test_replacing_a_document_in_the_middle_of_its_work_fences_the_work(protocol
     assert protocol.finish_extraction(claim, [1]) is None
     again = protocol.documents.claim_extraction(document_id, "worker")
     assert again.storage_key != claim.storage_key
+
+
+def test_embedding_again_after_a_cancelled_replacement_keeps_name_and_original_of_what_is_found(protocol):
+    document_id = protocol.accept(b"one", external_id="wiki/1").document_id
+    old = protocol.documents.claim_extraction(document_id, "worker")
+    protocol.finish_extraction(old, [1])
+    protocol.publish(old)
+    protocol.accept(b"two", external_id="wiki/1", on_duplicate="replace")
+    protocol.documents.cancel(protocol.tenant_id, document_id)
+
+    run_id = protocol.batches.embed_again(protocol.tenant_id, document_id)
+    batch = protocol.claim_batch(run_id)
+    protocol.batches.finish(batch)
+    protocol.batches.publish(document_id, run_id, **MODEL)
+
+    assert protocol.view(document_id).storage_key == old.storage_key
+    assert not batch.is_rebought, "it was asked for, and nothing was lost"
+
+
+def test_a_purge_waits_for_who_holds_the_document_and_not_the_other_way_round(protocol):
+    claim = protocol.extracted([1])
+    batch = protocol.claim_batch(claim.run_id)
+    protocol.documents.delete(protocol.tenant_id, claim.document_id)
+
+    with ThreadPoolExecutor() as pool, protocol.database.transaction() as connection:
+        lock = {"id": claim.document_id}
+        connection.execute(text("SELECT 1 FROM documents WHERE id = :id FOR NO KEY UPDATE"), lock)
+        purging = pool.submit(protocol.reconciling.purge, lambda _: None)
+        wait_until(lambda: _is_waiting_for_a_lock(protocol), seconds=10, message="the purge does not wait")
+        finished = "UPDATE batches SET state = 'done' WHERE run_id = :run AND batch_no = :no"
+        connection.execute(text(finished), {"run": batch.run_id, "no": batch.batch_no})
+        connection.commit()
+
+        assert purging.result(timeout=30) == 1
+
+
+def _is_waiting_for_a_lock(protocol) -> bool:
+    return bool(
+        protocol.value(
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        )
+    )
 
 
 def test_embedding_again_copies_the_chunks_and_extracts_nothing(protocol):

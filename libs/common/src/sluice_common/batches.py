@@ -147,7 +147,8 @@ _CLAIM = sa.text("""
         RETURNING document_id, fence, tries)
     SELECT c.document_id, c.fence, c.tries, d.tenant_id, d.collection_id, d.attributes, d.request_id,
            EXISTS (SELECT 1 FROM runs e JOIN runs r ON r.id = :run_id
-                   WHERE e.document_id = d.id AND e.request_no = r.request_no AND e.id < r.id) AS has_earlier_run
+                   WHERE e.document_id = d.id AND e.request_no = r.request_no AND e.id < r.id
+                     AND e.state = 'abandoned') AS has_earlier_run
     FROM claimed c JOIN documents d ON d.id = c.document_id
 """)
 
@@ -263,11 +264,11 @@ _EMBED_AGAIN = sa.text("""
     WHERE id = :id RETURNING active_run
 """)
 
+# The copy keeps the number of the request that its chunks came with: by it the name and the original are found.
 _COPY_RUN = sa.text("""
     INSERT INTO runs (id, document_id, tenant_id, collection_id, request_no, state, pipeline_hash, n_chunks, n_batches)
-    SELECT :new, r.document_id, r.tenant_id, r.collection_id, d.request_no, 'embedding', r.pipeline_hash, r.n_chunks,
-           r.n_batches
-    FROM runs r JOIN documents d ON d.id = r.document_id WHERE r.id = :old RETURNING n_batches
+    SELECT :new, document_id, tenant_id, collection_id, request_no, 'embedding', pipeline_hash, n_chunks, n_batches
+    FROM runs WHERE id = :old
 """)
 
 _COPY_BATCHES = sa.text("""

@@ -144,15 +144,16 @@ _ALL_BATCHES_DUE = sa.text("""
 """)
 
 _COLLECTABLE = sa.text("""
-    SELECT id FROM runs
+    SELECT id, gc_pass FROM runs
     WHERE (gc_at <= now() OR gc_at > now() + :far) AND state IN ('abandoned', 'superseded') ORDER BY gc_at LIMIT 50
 """)
 _DROP_BATCHES = sa.text("DELETE FROM batches WHERE run_id = ANY(:run_ids)")
 # Pass 1 frees the space; pass 2, after every lease and request timeout, catches what zombies wrote in between.
-# Who collected the same runs at the same moment finds that their time has not come again: that was one pass, not two.
+# A pass counts only for who began it: another reconciler may have collected the same run meanwhile, however slowly.
 _COLLECTED = sa.text("""
-    UPDATE runs SET gc_pass = gc_pass + 1, gc_at = CASE WHEN gc_pass = 0 THEN now() + :longest END
-    WHERE id = ANY(:run_ids) AND (gc_at <= now() OR gc_at > now() + :far)
+    UPDATE runs r SET gc_pass = r.gc_pass + 1, gc_at = CASE WHEN r.gc_pass = 0 THEN now() + :longest END
+    FROM unnest(CAST(:run_ids AS bigint[]), CAST(:passes AS int[])) AS begun(id, gc_pass)
+    WHERE r.id = begun.id AND r.gc_pass = begun.gc_pass AND r.gc_at IS NOT NULL
 """)
 
 _PURGEABLE = sa.text("""
@@ -167,7 +168,7 @@ _PURGED = sa.text("""
     SET purge_pass = purge_pass + 1, purge_at = CASE WHEN purge_pass = 0 THEN now() + :longest END,
         lifecycle = CASE WHEN purge_pass = 0 THEN 'deleting' ELSE 'deleted' END, attributes = '{}',
         external_id = NULL, dedupe_sha = NULL, row_version = row_version + 1
-    WHERE id = :id AND lifecycle = 'deleting' AND (purge_at <= now() OR purge_at > now() + :far)
+    WHERE id = :id AND lifecycle = 'deleting' AND purge_pass = :purge_pass RETURNING 1
 """)
 
 _LIVE_RUNS = sa.text("""
@@ -257,7 +258,6 @@ class Reconciling:
     def __init__(self, database: Database, times: Times) -> None:
         self._database = database
         self._times = times
-        self._passes = {"longest": times.longest, "far": times.far}
 
     @marked("dispatch")
     def due_tasks(self) -> list[Task]:
@@ -360,14 +360,15 @@ class Reconciling:
     def collect(self, drop_points: Callable[[Sequence[int]], object]) -> int:
         """Remove the points, then the chunks of abandoned and superseded runs; returns how many runs."""
         with self._database.transaction() as connection:
-            run_ids = [row.id for row in rows(connection, _COLLECTABLE, far=self._times.far)]
-        if run_ids:
+            found = rows(connection, _COLLECTABLE, far=self._times.far)
+        if found:
+            run_ids, passes = [row.id for row in found], [row.gc_pass for row in found]
             drop_points(run_ids)
             reach("collect.points_dropped")
             with self._database.transaction() as connection:
                 connection.execute(_DROP_BATCHES, {"run_ids": run_ids})
-                connection.execute(_COLLECTED, {"run_ids": run_ids, **self._passes})
-        return len(run_ids)
+                connection.execute(_COLLECTED, {"run_ids": run_ids, "passes": passes, "longest": self._times.longest})
+        return len(found)
 
     @marked("purge")
     def purge(self, drop_bytes: Callable[[Purge], None]) -> int:
@@ -378,9 +379,11 @@ class Reconciling:
             drop_bytes(Purge(row.id, tuple(row.storage_keys)))
             reach("purge.bytes_dropped")
             with self._database.transaction() as connection:
-                connection.execute(_DROP_BATCHES_OF_DOCUMENT, {"id": row.id})
-                connection.execute(_FORGET_NAMES, {"id": row.id})
-                connection.execute(_PURGED, {"id": row.id, **self._passes})
+                # the document first, as everybody locks it; no row: another reconciler has made this pass
+                began = {"purge_pass": row.purge_pass, "longest": self._times.longest}
+                if one(connection, _PURGED, id=row.id, **began) is not None:
+                    connection.execute(_DROP_BATCHES_OF_DOCUMENT, {"id": row.id})
+                    connection.execute(_FORGET_NAMES, {"id": row.id})
         return len(found)
 
     def live_runs(self) -> set[int]:

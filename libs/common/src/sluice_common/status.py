@@ -67,11 +67,11 @@ ENDED = frozenset({State.COMPLETED, State.FAILED, State.CANCELLED})
 UNFINISHED = frozenset(State) - ENDED
 
 MOVES: dict[State, frozenset[State]] = {
-    State.QUEUED: frozenset({State.EXTRACTING, State.EMBEDDING, State.FAILED, State.CANCELLED}),
+    State.QUEUED: frozenset({State.EXTRACTING, State.FAILED, State.CANCELLED}),
     State.EXTRACTING: frozenset({State.QUEUED, State.EMBEDDING, State.VERIFYING, State.FAILED, State.CANCELLED}),
     State.EMBEDDING: frozenset({State.VERIFYING, State.FAILED, State.CANCELLED, State.QUEUED}),
     State.VERIFYING: frozenset({State.COMPLETED, State.EMBEDDING, State.FAILED, State.CANCELLED, State.QUEUED}),
-    State.COMPLETED: frozenset({State.QUEUED, State.EMBEDDING, State.CANCELLED}),
+    State.COMPLETED: frozenset({State.QUEUED, State.EMBEDDING}),
     State.FAILED: frozenset({State.QUEUED, State.EMBEDDING}),
     State.CANCELLED: frozenset({State.QUEUED, State.EMBEDDING}),
 }
@@ -90,7 +90,7 @@ RUN_MOVES: dict[RunState, frozenset[RunState]] = {
 }
 
 BATCH_MOVES: dict[BatchState, frozenset[BatchState]] = {
-    BatchState.PENDING: frozenset({BatchState.RUNNING, BatchState.FAILED}),
+    BatchState.PENDING: frozenset({BatchState.RUNNING}),
     BatchState.RUNNING: frozenset({BatchState.DONE, BatchState.PENDING, BatchState.FAILED}),
     BatchState.DONE: frozenset({BatchState.PENDING}),
     BatchState.FAILED: frozenset(),
