@@ -188,6 +188,26 @@ def test_a_used_up_quota_is_not_tried_again(client, script, answered):
     assert len(script.asked) == 1
 
 
+def test_a_full_queue_is_waited_for(client, script, answered, make_document):
+    script.on(
+        "POST /v1/documents", answered(429, problem("queue_full"), AT_ONCE), answered(202, make_document("queued"))
+    )
+
+    assert client.upload(b"x", name="a.txt").status == "queued"
+    assert len(script.asked) == 2
+
+
+def test_a_full_disk_is_not_tried_again_and_the_error_says_so(client, script, answered):
+    script.on("POST /v1/documents", answered(507, problem("storage_full"), {"Retry-After": "60"}))
+
+    with pytest.raises(GatewayFailed, match="Because") as caught:
+        client.upload(b"x", name="a.txt")
+
+    assert (caught.value.code, caught.value.retry_after_s) == ("storage_full", 60)
+    assert "not sent again by itself" in caught.value.remedy
+    assert len(script.asked) == 1
+
+
 def test_an_answer_that_is_not_a_problem_still_has_a_code_and_a_request_id(client, script, answered):
     page = answered(403, raw=b"<html>", headers={"X-Request-Id": "req_p", "Content-Type": "text/html"})
     script.on("GET /v1/documents/doc_1", page)

@@ -126,7 +126,11 @@ class TooManyRequests(RequestRefused):
 
 
 class GatewayFailed(RequestRefused):
-    """The gateway could not do it now; trying again later may help."""
+    """The gateway could not do it now; trying again later may help.
+
+    After 502, 503 and 504 the client has done so already. It has not after 507 `storage_full`: a full disk rarely
+    has room a moment later.
+    """
 
 
 ERROR_BY_STATUS: dict[int, type[RequestRefused]] = {
@@ -154,7 +158,8 @@ REMEDY_BY_CODE: dict[str, str] = {
     "document_exists": "The same bytes are already there; use on_duplicate return, replace or allow.",
     "rate_limited": "Wait a moment and send it again.",
     "quota_exceeded": "Delete documents or ask the operator for more.",
-    "queue_full": "Wait until some documents are processed and send it again.",
+    "queue_full": "Wait until some documents are processed and send it again; the gateway says how long.",
+    "storage_full": "A disk is full, so it is not sent again by itself: tell the operator, and send it again later.",
     "unavailable": "Wait a moment and send it again; tell the operator if it stays so.",
     "invalid_cursor": "Start the list from its beginning.",
 }

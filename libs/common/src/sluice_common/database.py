@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import psycopg
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -30,6 +31,16 @@ _SESSION = " ".join(
 
 _TRUSTED_IDLE_S = 1.0
 """A connection that lay unused for longer is asked whether it still works; in a busy pool nobody pays for that."""
+
+
+DISK_FULL = "storage_full"
+"""The detail code of a DatabaseUnavailable when PostgreSQL's disk is full: the transaction has written nothing."""
+
+_SQLSTATE_DISK_FULL = "53100"
+
+
+class CopyRefused(Exception):
+    """PostgreSQL refuses rows that were copied in: a mistake of ours; says which kind, and never the rows."""
 
 
 class Database:
@@ -118,10 +129,19 @@ def _named_outages() -> Iterator[None]:
         yield
     except DBAPIError as error:
         if isinstance(error, (OperationalError, InterfaceError)) or error.connection_invalidated:
-            raise DatabaseUnavailable(type(error.orig).__name__) from error
+            raise DatabaseUnavailable(type(error.orig).__name__, detail_code=_detail_code_of(error.orig)) from error
         raise
     except PoolTimeout as error:
         raise DatabaseUnavailable("no connection came free") from error
+    except psycopg.Error as error:
+        # of a COPY, which the driver does itself; without its cause, whose text quotes the line that was being copied
+        if isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
+            raise DatabaseUnavailable(type(error).__name__, detail_code=_detail_code_of(error)) from None
+        raise CopyRefused(f"{type(error).__name__} ({error.sqlstate})") from None
+
+
+def _detail_code_of(error: BaseException | None) -> str | None:
+    return DISK_FULL if getattr(error, "sqlstate", None) == _SQLSTATE_DISK_FULL else None
 
 
 def _ask_when_idle(connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: object) -> None:

@@ -78,6 +78,22 @@ class LimitsSettings(Section):
     max_text_chars: int = Field(default=50_000_000, ge=1, description="More text fails with `too_large`.")
     max_chunks: int = Field(default=50_000, ge=1, description="More chunks fail with `too_large`.")
     min_free_bytes: int = Field(default=256 * 2**20, ge=0, description="Less free disk refuses uploads.")
+    min_free_percent: float = Field(default=1, ge=0, le=100, description="Less free disk refuses uploads too.")
+    max_waiting_documents: int = Field(
+        default=100_000, ge=1, description="So many documents that wait for the extractor refuse more work."
+    )
+    max_waiting_documents_of_tenant: int = Field(
+        default=50_000, ge=1, description="So many of one tenant refuse more work of this tenant."
+    )
+    max_waiting_chunks: int = Field(
+        default=2_000_000, ge=1, description="So many chunks that wait for the embedder refuse more work."
+    )
+    max_waiting_chunks_of_tenant: int = Field(
+        default=1_000_000, ge=1, description="So many of one tenant refuse more work of this tenant."
+    )
+    max_waiting_s: float | None = Field(
+        default=None, gt=0, description="A tenant's document that waits longer refuses more work of this tenant."
+    )
 
 
 class ChunkingSettings(Section):

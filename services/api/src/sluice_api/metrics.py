@@ -70,6 +70,12 @@ class GatewayMetrics:
             "Bytes of originals that clients have sent, refused ones too.",
             registry=registry,
         )
+        self._refused = Counter(
+            "sluice_uploads_refused_total",
+            "Uploads with a good key that were refused, by the code of the answer.",
+            ["code"],
+            registry=registry,
+        )
         self._search_duration = Histogram(
             "sluice_search_duration_seconds",
             "Time one search took, the embedding of its query included.",
@@ -85,6 +91,10 @@ class GatewayMetrics:
     def document_submitted(self, declared_type: str | None) -> None:
         """Count a document for which a new original was stored."""
         self._submitted.labels(known_type(declared_type)).inc()
+
+    def upload_refused(self, code: str) -> None:
+        """Count an upload that was answered with a problem; *code* is one of the closed list."""
+        self._refused.labels(code).inc()
 
     def bytes_received(self, count: int) -> None:
         """Count bytes of an original, whatever becomes of it."""

@@ -14,9 +14,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from sluice_common.database import DISK_FULL
 from sluice_common.errors import (
     FAILURES,
     ConflictError,
+    DatabaseUnavailable,
     FailureCode,
     PermanentError,
     PipelineError,
@@ -81,6 +83,9 @@ _OPENAI_TYPES = {
     429: "rate_limit_error",
 }
 _RETRY_AFTER_S = 2
+STORAGE_RETRY_S = 60
+"""Nobody knows when a disk has room again; rarely within a minute."""
+
 _DISCONNECTED = 400
 _SERVER_ERROR = 500
 
@@ -110,6 +115,7 @@ class Problem(HTTPException):
         param: str | None = None,
         headers: Mapping[str, str] | None = None,
         errors: Sequence[FieldFault] = (),
+        facts: Mapping[str, str | int] | None = None,
     ) -> None:
         """Say what is wrong in words that may be shown: no text of the document, no exception's text.
 
@@ -121,12 +127,14 @@ class Problem(HTTPException):
             param: its name as OpenAI's client shows it; made of *pointer* when None.
             headers: to be added to the answer.
             errors: the fields that are wrong, where they are several.
+            facts: members of the body beside those that every problem has: the numbers in *detail*, for programs.
         """
         super().__init__(status, detail, dict(headers or {}))
         self.status = status
         self.code = code
         self.param = param or (pointer.strip("/").replace("/", ".") if pointer else None)
         self.errors = tuple(errors) or ((FieldFault(pointer, detail),) if pointer else ())
+        self.facts = dict(facts or {})
 
 
 def not_found(what: str = "document") -> Problem:
@@ -206,6 +214,7 @@ def response_of(problem: Problem, scope: Scope) -> Response:
 def body_of(problem: Problem, request_id: str) -> dict[str, Any]:
     """The JSON of a problem; also for the parts of an answer that reports several."""
     return {
+        **problem.facts,
         "type": TYPE_PREFIX + problem.code,
         "title": TITLES.get(problem.code, problem.code),
         "status": problem.status,
@@ -256,7 +265,9 @@ def _pointer_of(location: Sequence[Any]) -> str:  # pydantic's path: names and n
 
 def _of_pipeline(error: PipelineError) -> Problem | None:
     if isinstance(error, StorageFull):
-        return Problem(507, "storage_full", "The object store has no room for more originals.")
+        return _storage_full(error, "The object store has no room for more originals.")
+    if isinstance(error, DatabaseUnavailable) and error.detail_code == DISK_FULL:
+        return _storage_full(error, "The disk of the database is full.")
     if isinstance(error, TransientError):
         return _unavailable(error)
     if isinstance(error, ConflictError):
@@ -267,6 +278,11 @@ def _of_pipeline(error: PipelineError) -> Problem | None:
 
 
 _CLIENTS_FAULT = frozenset(FailureCode) - {FailureCode.INTERNAL, FailureCode.DIMENSION_MISMATCH}
+
+
+def _storage_full(error: TransientError, detail: str) -> Problem:
+    log.warning("part_unavailable", error_code=str(error.code), kind=type(error).__name__)
+    return Problem(507, "storage_full", detail, headers={"Retry-After": str(STORAGE_RETRY_S)})
 
 
 def _unavailable(error: TransientError) -> Problem:

@@ -6,7 +6,6 @@ import binascii
 import contextlib
 import hashlib
 import hmac
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from uuid import uuid4
@@ -23,6 +22,7 @@ from sluice_api.searching import collection_named
 from sluice_common import ids
 from sluice_common.collections import Collection
 from sluice_common.contract import ExtractDocument
+from sluice_common.database import DISK_FULL
 from sluice_common.documents import Accepted, DuplicateDocument, NewDocument, Original
 from sluice_common.errors import DatabaseUnavailable
 from sluice_common.idempotency import Fresh, Resumed
@@ -173,19 +173,6 @@ def collection_of(deps: ApiDeps, principal: Principal, name: str) -> Collection:
     return collection
 
 
-def check_room(deps: ApiDeps) -> None:
-    """Refuse an upload while the disk of the originals is nearly full.
-
-    Raises:
-        Problem: 507.
-    """
-    objects = deps.settings.objects
-    if objects.kind == "filesystem" and objects.root is not None:
-        with contextlib.suppress(FileNotFoundError):  # the store itself says so, as unavailable
-            if shutil.disk_usage(objects.root).free < deps.settings.limits.min_free_bytes:
-                raise Problem(507, "storage_full", "The disk of the originals is nearly full.")
-
-
 def announced_digest(header: str | None) -> bytes | None:
     """The SHA-256 in a `Content-Digest` (RFC 9530); None when there is none, or only of other algorithms.
 
@@ -252,8 +239,10 @@ def _accept(new: NewDocument, fields: UploadFields, claim: Fresh | None, deps: A
 def _dropped_unless_used(incoming: IncomingOriginal) -> Iterator[None]:
     try:
         yield
-    except DatabaseUnavailable:
-        raise  # the row may be there: the object stays, and the janitor removes it if it is not
+    except DatabaseUnavailable as error:
+        if error.detail_code == DISK_FULL:  # PostgreSQL itself says that it wrote nothing
+            incoming.drop()
+        raise  # else the row may be there: the object stays, and the janitor removes it if it is not
     except Exception:
         incoming.drop()
         raise

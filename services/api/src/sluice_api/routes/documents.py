@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sluice_api import schemas
+from sluice_api.admission import Admission
 from sluice_api.auth import needs
 from sluice_api.cursors import Cursors
 from sluice_api.deps import ApiDeps
@@ -38,7 +39,6 @@ from sluice_api.submission import (
     Upload,
     announced_digest,
     check_digest,
-    check_room,
     collection_of,
     missing_file,
     submit_document,
@@ -48,6 +48,7 @@ from sluice_common.catalogue import DocumentQuery, DocumentView
 from sluice_common.contract import ExtractDocument
 from sluice_common.idempotency import Fresh, Resumed
 from sluice_common.keys import Principal, Scope
+from sluice_common.queueing import Queueing
 from sluice_common.status import ENDED, Lifecycle, State, stage_of, status_of
 
 RETRY_AFTER_S = "1"
@@ -65,22 +66,24 @@ _CHANGED: _Responses = {
     412: refusal("The document has changed since it was read."),
     **_GONE,
 }
+_FULL = refusal("Too much is waiting already, of all tenants or of yours.")
 
 
 def document_routes(deps: ApiDeps) -> APIRouter:
     """The paths below `/v1/documents`."""
     router = APIRouter(prefix="/v1/documents", tags=["documents"])
-    _add_submission(router, deps)
+    admission = Admission(deps.settings, Queueing(deps.database), deps.metrics)
+    _add_submission(router, deps, admission)
     _add_list(router, deps)
     _add_document(router, deps)
     _add_chunks(router, deps)
     _add_content(router, deps)
     _add_deletion(router, deps)
-    _add_moves(router, deps)
+    _add_moves(router, deps, admission)
     return router
 
 
-def _add_submission(router: APIRouter, deps: ApiDeps) -> None:
+def _add_submission(router: APIRouter, deps: ApiDeps, admission: Admission) -> None:
     @router.post(
         "",
         name="submit_document",
@@ -99,28 +102,29 @@ def _add_submission(router: APIRouter, deps: ApiDeps) -> None:
             413: refusal("The file is too large."),
             415: refusal("The body is not multipart/form-data, or it is compressed."),
             422: refusal("A field is wrong."),
+            429: _FULL,
             507: refusal("There is no room for more originals."),
         },
         openapi_extra={"requestBody": schemas.UPLOAD_BODY},
     )
     async def submit(request: Request, principal: Writer) -> Response:
-        boundary, digest = _refuse_by_headers(request, deps)
-        incoming = IncomingOriginal(deps.objects, max_bytes=deps.settings.limits.max_document_bytes)
-        try:
-            upload = await _receive(request, boundary, digest, incoming)
-            return await _answer_upload(request, principal, deps, upload)
-        finally:
-            deps.metrics.bytes_received(incoming.size_bytes)
-            await incoming.abandon()
+        with admission.refusals_counted():
+            boundary, digest = _refuse_by_headers(request)
+            await admission.check_upload(principal.tenant_id, key_of(request))
+            incoming = IncomingOriginal(deps.objects, max_bytes=deps.settings.limits.max_document_bytes)
+            try:
+                upload = await _receive(request, boundary, digest, incoming)
+                return await _answer_upload(request, principal, deps, upload)
+            finally:
+                deps.metrics.bytes_received(incoming.size_bytes)
+                await incoming.abandon()
 
 
-def _refuse_by_headers(request: Request, deps: ApiDeps) -> tuple[bytes, bytes | None]:
+def _refuse_by_headers(request: Request) -> tuple[bytes, bytes | None]:
     """The boundary and the announced digest, when the headers allow the body to be read."""
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise Problem(415, "unsupported_media_type", "Send the body uncompressed.")
     boundary = boundary_of(request.headers.get("content-type"))
-    key_of(request)
-    check_room(deps)
     return boundary, announced_digest(request.headers.get("content-digest"))
 
 
@@ -343,7 +347,7 @@ def _add_deletion(router: APIRouter, deps: ApiDeps) -> None:
         return JsonResponse(body, 202, {"location": _path_of(view), "retry-after": RETRY_AFTER_S})
 
 
-def _add_moves(router: APIRouter, deps: ApiDeps) -> None:
+def _add_moves(router: APIRouter, deps: ApiDeps, admission: Admission) -> None:
     def changed(
         request: Request, principal: Principal, document_id: str, change: Callable[[DocumentView], bool], **fields: str
     ) -> Response:
@@ -367,11 +371,11 @@ def _add_moves(router: APIRouter, deps: ApiDeps) -> None:
         "/{document_id}/retry",
         status_code=202,
         summary="Try a failed or cancelled document again",
-        responses=_CHANGED,
+        responses={**_CHANGED, 429: _FULL},
     )
     def retry_document(request: Request, principal: Writer, document_id: str) -> Response:
         def retry(view: DocumentView) -> bool:
-            return view.state is not State.COMPLETED and _extract_again(request, deps, view)
+            return view.state is not State.COMPLETED and _extract_again(request, deps, admission, view)
 
         return changed(request, principal, document_id, retry)
 
@@ -379,7 +383,7 @@ def _add_moves(router: APIRouter, deps: ApiDeps) -> None:
         "/{document_id}/reprocess",
         status_code=202,
         summary="Extract or embed an ended document again; its published run serves until then",
-        responses={**_CHANGED, 422: refusal("There is no published run to embed again.")},
+        responses={**_CHANGED, 422: refusal("There is no published run to embed again."), 429: _FULL},
     )
     def reprocess_document(
         request: Request, principal: Writer, document_id: str, body: Reprocessing | None = None
@@ -387,11 +391,16 @@ def _add_moves(router: APIRouter, deps: ApiDeps) -> None:
         again = {"extract": _extract_again, "embed": _embed_again}
         wanted = (body or Reprocessing()).from_
         return changed(
-            request, principal, document_id, lambda view: again[wanted](request, deps, view), **{"from": wanted}
+            request,
+            principal,
+            document_id,
+            lambda view: again[wanted](request, deps, admission, view),
+            **{"from": wanted},
         )
 
 
-def _extract_again(request: Request, deps: ApiDeps, view: DocumentView) -> bool:
+def _extract_again(request: Request, deps: ApiDeps, admission: Admission, view: DocumentView) -> bool:
+    _refuse_when_full(admission, view)
     request_id = request_id_of(request.scope)
     if not deps.documents.reprocess(view.tenant_id, view.id, request_id=request_id):
         return False
@@ -399,11 +408,17 @@ def _extract_again(request: Request, deps: ApiDeps, view: DocumentView) -> bool:
     return True
 
 
-def _embed_again(request: Request, deps: ApiDeps, view: DocumentView) -> bool:
+def _embed_again(request: Request, deps: ApiDeps, admission: Admission, view: DocumentView) -> bool:
     if _is_ended(view) and view.published_run is None:
         raise invalid_field("/from", "No run of the document was ever published; process it from 'extract'.")
+    _refuse_when_full(admission, view)
     # Its batches have their dispatch time; the dispatch loop sends their hints.
     return deps.batches.embed_again(view.tenant_id, view.id, request_id=request_id_of(request.scope)) is not None
+
+
+def _refuse_when_full(admission: Admission, view: DocumentView) -> None:
+    if _is_ended(view):  # else nothing is added to what waits
+        admission.check_work_in_thread(view.tenant_id)
 
 
 def find_document(deps: ApiDeps, principal: Principal, document_id: str, *, also_deleted: bool = False) -> DocumentView:
