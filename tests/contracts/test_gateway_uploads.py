@@ -27,7 +27,7 @@ from sluice_api.main import server_of
 from sluice_api.metrics import GatewayMetrics
 from sluice_api.settings import ApiSettings
 from sluice_api.waiting import Watch
-from sluice_common import ids
+from sluice_common import failpoints, ids
 from sluice_common.adapters.filesystem import FilesystemObjectStore
 from sluice_common.batches import Batches
 from sluice_common.catalogue import Catalogue
@@ -36,6 +36,7 @@ from sluice_common.contract import ExtractDocument, Task
 from sluice_common.database import Database, open_database
 from sluice_common.documents import Documents, Setback
 from sluice_common.events import Events
+from sluice_common.failpoints import FailPointRaised
 from sluice_common.hints import Hints
 from sluice_common.hits import Hits
 from sluice_common.idempotency import Idempotency
@@ -562,6 +563,23 @@ def test_a_full_disk_is_said_before_the_body_is_read(gateway):
         answer = send(client, b"x" * 1000)
 
     assert (answer.status_code, answer.json()["code"]) == (507, "storage_full")
+
+
+def test_an_original_whose_row_may_be_there_is_never_dropped(gateway, client):
+    def break_after(name: str) -> None:
+        if name == "accept.after":
+            raise FailPointRaised(name)
+
+    originals, documents = gateway.originals(), gateway.documents()
+    failpoints.set_trap(break_after)
+    try:
+        answer = send(client, uuid4().bytes)
+    finally:
+        failpoints.set_trap(None)
+
+    assert answer.status_code == 500
+    assert gateway.documents() == documents + 1
+    assert len(gateway.originals() - originals) == 1
 
 
 def digest_header(content: bytes) -> dict[str, str]:

@@ -50,7 +50,10 @@ def configure_logging(settings: LogSettings, *, service: str) -> None:
 def _renderers(settings: LogSettings) -> list[structlog.typing.Processor]:
     if settings.format == "json":
         return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(ensure_ascii=True)]
-    return [structlog.dev.ConsoleRenderer(colors=False, pad_event_to=24)]
+    # plain: a traceback that shows local variables would show a document's text, and take seconds
+    return [
+        structlog.dev.ConsoleRenderer(colors=False, pad_event_to=24, exception_formatter=structlog.dev.plain_traceback)
+    ]
 
 
 def _name_service(service: str) -> structlog.typing.Processor:

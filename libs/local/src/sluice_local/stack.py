@@ -5,7 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Self
@@ -37,6 +37,7 @@ from sluice_local.supervisor import ProcessRecord, ProcessSpec, StartFailed, Sup
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 ONE_OF_EACH: Mapping[str, int] = MappingProxyType({})
+ALIKE: Mapping[str, Mapping[str, str]] = MappingProxyType({})
 API_KEY_FILE = "api-key"
 PARTS_FILE = "parts.json"
 READY_TIMEOUT_S = 90.0
@@ -76,6 +77,7 @@ class LocalStack:
         without: Collection[str] = (),
         quiet: bool = True,
         postgres_settings: Mapping[str, str] = DURABLE,
+        extra: Mapping[str, Mapping[str, str]] = ALIKE,
     ) -> None:
         """Only note what is wanted.
 
@@ -88,6 +90,8 @@ class LocalStack:
             without: parts and services that are not started.
             quiet: do not print what is being started.
             postgres_settings: for the local PostgreSQL, by name.
+            extra: more environment for single parts and services, by the name of the process (`postgres`,
+                `extractor2`); it wins over what they would get.
         """
         require_supported(this_machine())
         self._home = Home(home.absolute())
@@ -96,6 +100,7 @@ class LocalStack:
         self._scale = scale
         self._without = frozenset(without) | parts_replaced_by(self._given)
         self._postgres_settings = postgres_settings
+        self._extra = extra
         self._say: Callable[[str], None] = _say_nothing if quiet else say
         self._supervisor = Supervisor(self._home.folder, on_event=self._say)
         _refuse_unknown_names(scale, without)
@@ -210,8 +215,11 @@ class LocalStack:
         names = [spec.name for spec in specs]
         if specs:
             self._say("starting " + ", ".join(names))
-            self._supervisor.start(specs)
+            self._supervisor.start([self._with_extra(spec) for spec in specs])
         return names
+
+    def _with_extra(self, spec: ProcessSpec) -> ProcessSpec:
+        return replace(spec, environment={**spec.environment, **self._extra.get(spec.name, {})})
 
     def _migrate(self, settings: Mapping[str, str]) -> None:
         if "postgres" not in self._without:

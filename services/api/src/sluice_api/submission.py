@@ -239,13 +239,14 @@ def _accept(new: NewDocument, fields: UploadFields, claim: Fresh | None, deps: A
 def _dropped_unless_used(incoming: IncomingOriginal) -> Iterator[None]:
     try:
         yield
+    except Problem:  # it is there already
+        incoming.drop()
+        raise
     except DatabaseUnavailable as error:
         if error.detail_code == DISK_FULL:  # PostgreSQL itself says that it wrote nothing
             incoming.drop()
-        raise  # else the row may be there: the object stays, and the janitor removes it if it is not
-    except Exception:
-        incoming.drop()
         raise
+    # After any other failure the row may be there: the object stays, and the janitor removes it if it is not.
 
 
 def _new_key() -> str:

@@ -30,6 +30,9 @@ LEXICAL = "lexical"
 
 _PAGE = 10_000
 _KEPT_CONNECTIONS = 32
+_KEPT_S = 4
+"""Shorter than Qdrant keeps an idle connection (5 s), so that no request meets one that is just being closed."""
+
 _LEAST_LEG = 50
 """Each half of a hybrid search offers at least so many points to be fused."""
 
@@ -67,7 +70,9 @@ def open_qdrant(settings: QdrantSettings) -> QdrantClient:
         headers={"api-key": key} if key else None,
         check_compatibility=False,
         # qdrant-client opens a connection for every request to this machine, which costs more than the request.
-        limits=httpx.Limits(max_connections=None, max_keepalive_connections=_KEPT_CONNECTIONS, keepalive_expiry=20),
+        limits=httpx.Limits(
+            max_connections=None, max_keepalive_connections=_KEPT_CONNECTIONS, keepalive_expiry=_KEPT_S
+        ),
     )
 
 

@@ -1,0 +1,85 @@
+"""What can happen to PostgreSQL, done past the proxies."""
+
+import os
+import random
+import signal
+import time
+from contextlib import ExitStack, suppress
+
+import psycopg
+from faults.tools import processes
+
+from sluice_local.stack import LocalStack
+
+BACKENDS = (
+    "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+    " AND application_name LIKE 'sluice-%'"
+)
+MOST_CONNECTIONS = 1000
+TAKING_S = 20.0
+"""On a busy machine a connection costs a quarter of a second, and the fault must end."""
+
+
+class PostgresFaults:
+    """Faults of the PostgreSQL of *stack*; each is silent when PostgreSQL is just away."""
+
+    def __init__(self, stack: LocalStack, url: str, rng: random.Random) -> None:
+        self._stack = stack
+        self._url = url
+        self._rng = rng
+
+    def kill_postmaster(self) -> None:
+        """Kill the one process that started all others."""
+        processes.kill_alone(self._stack, "postgres")
+
+    def stop_immediately(self) -> None:
+        """Do what `pg_ctl stop -m immediate` does: everything ends without a checkpoint."""
+        processes.kill_alone(self._stack, "postgres", signal.SIGQUIT)
+
+    def kill_backend(self) -> None:
+        """Kill one session by SIGKILL: PostgreSQL then ends all of them, and recovers."""
+        for pid in self._backends()[:1]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def terminate_sessions(self) -> None:
+        with suppress(psycopg.Error), self._connection() as connection:
+            connection.execute(f"SELECT pg_terminate_backend(pid) FROM ({BACKENDS}) AS sessions")
+
+    def freeze_backend(self, seconds: float) -> None:
+        """Stop one session, with whatever it has locked."""
+        for pid in self._backends()[:1]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+            time.sleep(seconds)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+    def exhaust_connections(self, seconds: float) -> int:
+        """Take every connection that is left; returns how many there were."""
+        with ExitStack() as taken:
+            count = self._take_all(taken)
+            time.sleep(seconds)
+        return count
+
+    def _take_all(self, taken: ExitStack) -> int:
+        until = time.monotonic() + TAKING_S
+        for count in range(MOST_CONNECTIONS):
+            if time.monotonic() > until:
+                return count
+            try:
+                taken.enter_context(self._connection())
+            except psycopg.Error:
+                return count
+        return MOST_CONNECTIONS
+
+    def _backends(self) -> list[int]:
+        """The sessions of services, in random order."""
+        with suppress(psycopg.Error), self._connection() as connection:
+            pids = [row[0] for row in connection.execute(BACKENDS)]
+            self._rng.shuffle(pids)
+            return pids
+        return []
+
+    def _connection(self) -> psycopg.Connection:
+        return psycopg.connect(self._url, autocommit=True, connect_timeout=3)
