@@ -100,6 +100,9 @@ def test_links_may_be_paths_only():
         (State.EMBEDDING, "provider_unavailable:", "provider_down"),
         (State.EMBEDDING, "provider_unavailable:provider_timeout", "provider_down"),
         (State.EMBEDDING, "store_unavailable:", "retry_backoff"),
+        (State.EMBEDDING, "dimension_mismatch:", "provider_down"),
+        (State.EMBEDDING, "worker_slot", "worker_slot"),
+        (State.EMBEDDING, "released:", "worker_slot"),
         (State.COMPLETED, None, None),
     ],
 )

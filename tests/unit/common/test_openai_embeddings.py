@@ -557,3 +557,32 @@ def test_a_ping_to_a_provider_that_cannot_serve_us_says_so(provider, server, cod
 def test_a_ping_to_nobody_says_so(connect):
     with pytest.raises(EmbeddingProviderUnavailable):
         connect(base_url="http://127.0.0.1:9/v1").ping()
+
+
+@pytest.mark.parametrize(
+    ("headers", "rate"),
+    [
+        ({}, None),
+        ({"limit_requests": "3000", "remaining_requests": "2000", "reset_requests": "20s"}, 100),
+        ({"limit_requests": "3000", "remaining_requests": "0", "reset_requests": "1m0s"}, 50),
+        ({"limit_requests": "100", "remaining_requests": "99", "reset_requests": "60"}, 1.65),
+        ({"limit_tokens": "1000", "remaining_tokens": "0", "reset_tokens": "500ms"}, 2000),
+        (
+            {"limit_tokens": "1000", "remaining_tokens": "0", "reset_tokens": "10s"}
+            | {"limit_requests": "10", "remaining_requests": "0", "reset_requests": "1s"},
+            10,
+        ),
+        ({"limit_requests": "100", "remaining_requests": "100", "reset_requests": "0s"}, None),
+        ({"limit_requests": "many", "remaining_requests": "-", "reset_requests": "soon"}, None),
+    ],
+)
+def test_what_the_headers_allow_is_told_as_requests_per_second(server, connect, headers, rate):
+    told: list[float] = []
+    provider = connect()
+    provider.when_allowed(told.append)
+    said = {f"x_ratelimit_{name}": value for name, value in headers.items()}
+    server.answer = lambda exchange: exchange.say(embeddings_body(vectors_for(exchange.asked["input"])), **said)
+
+    provider.embed(["one"])
+
+    assert told == ([] if rate is None else [pytest.approx(rate)])

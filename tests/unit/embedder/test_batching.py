@@ -11,6 +11,8 @@ import pytest
 from sluice_common.errors import EmbeddingProviderUnavailable, EmbeddingRejected, RateLimited
 from sluice_common.testing import FakeEmbeddings
 from sluice_embedder.batching import Coalescer
+from sluice_embedder.pacing import Admission, NotYet, Pace
+from sluice_embedder.pacing import Gate as Way
 
 NEVER_S = 60.0
 """A linger that no test waits for: a request that is sent all the same was full."""
@@ -303,3 +305,109 @@ def test_many_callers_at_once_each_get_exactly_their_own(coalesce, callers):
 
     for name, call in calls.items():
         np.testing.assert_array_equal(call.result(30), vectors_of(texts_of[name]))
+
+
+class Turnstile:
+    """Lets as many requests out as the test says; what refuses the others, it says too."""
+
+    def __init__(self, refusal: Exception) -> None:
+        self.refusal = refusal
+        self.free = 0
+        self.limited = 0
+        self.state = Pace(Way.CLOSED)
+        self._wake: Callable[[], None] = lambda: None
+
+    def admit(self, wanted: int = 1) -> Admission:
+        assert wanted >= 1
+        if not self.free:
+            raise self.refusal
+        self.free -= 1
+        return Admission(0.0)
+
+    def let_through(self, requests: int) -> None:
+        self.free = requests
+        self._wake()
+
+    def succeeded(self, _admission: Admission) -> None: ...
+
+    def rate_limited(self, _admission: Admission, _retry_after_s: float | None) -> None:
+        self.limited += 1
+
+    def failed(self, _detail_code: str | None) -> None: ...
+
+    def when_changed(self, wake: Callable[[], None]) -> None:
+        self._wake = wake
+
+
+@pytest.fixture
+def paced(provider: FakeEmbeddings) -> Iterator[Callable[..., Coalescer]]:
+    made: list[Coalescer] = []
+
+    def make(pacer: Turnstile, *, patience_s: float) -> Coalescer:
+        how = {"batch_size": 4, "max_in_flight": 2, "linger_s": 0.001}
+        made.append(Coalescer(provider, pacer=pacer, patience_s=patience_s, **how))
+        return made[-1]
+
+    yield make
+    for coalescer in made:
+        coalescer.close()
+
+
+def test_while_the_pacer_lets_nothing_out_texts_gather_for_a_fuller_request(paced, provider, callers):
+    turnstile = Turnstile(NotYet(10))
+    coalescer = paced(turnstile, patience_s=NEVER_S)
+    calls = in_turn(callers, coalescer, ["a"], ["b"], ["c"], ["d"])
+
+    turnstile.let_through(1)
+
+    assert [call.result(20).shape[0] for call in calls] == [1, 1, 1, 1]
+    assert provider.calls == 1
+
+
+def test_a_call_whose_turn_does_not_come_in_time_is_given_back_unpaid(paced, provider, callers):
+    coalescer = paced(Turnstile(NotYet(0.01)), patience_s=0.05)
+
+    with pytest.raises(RateLimited):
+        callers.submit(coalescer.embed, ["late"]).result(20)
+
+    assert provider.calls == 0
+
+
+def test_a_request_that_the_provider_was_too_busy_for_goes_again(paced, provider, callers):
+    turnstile = Turnstile(NotYet(0.01))
+    coalescer = paced(turnstile, patience_s=NEVER_S)
+    provider.fault = RateLimited("slow down", retry_after_s=0.01)
+    call = callers.submit(coalescer.embed, ["a", "b"])
+    turnstile.let_through(1)
+    wait_until(lambda: turnstile.limited == 1, "the provider was too busy")
+    provider.fault = None
+
+    turnstile.let_through(1)
+
+    np.testing.assert_array_equal(call.result(20), vectors_of(["a", "b"]))
+
+
+def test_a_wait_longer_than_the_patience_is_handed_on(paced, callers):
+    coalescer = paced(Turnstile(RateLimited("slow down", retry_after_s=90)), patience_s=15)
+
+    with pytest.raises(RateLimited) as refused:
+        callers.submit(coalescer.embed, ["a"]).result(20)
+
+    assert refused.value.retry_after_s == 90
+
+
+def test_nobody_waits_for_a_provider_that_is_away(paced, callers):
+    coalescer = paced(Turnstile(EmbeddingProviderUnavailable("away")), patience_s=NEVER_S)
+
+    with pytest.raises(EmbeddingProviderUnavailable):
+        callers.submit(coalescer.embed, ["a"]).result(20)
+
+
+def test_a_close_does_not_wait_for_the_pacer(paced, callers):
+    coalescer = paced(Turnstile(NotYet(10)), patience_s=NEVER_S)
+    (call,) = in_turn(callers, coalescer, ["a"])
+
+    coalescer.close()
+
+    with pytest.raises(RateLimited):
+        call.result(20)

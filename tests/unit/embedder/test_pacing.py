@@ -1,12 +1,10 @@
 """The pace: waits that the provider asks for, and a breaker for when it is away."""
 
-from collections.abc import Callable
-
 import pytest
 
 from sluice_common.errors import DimensionMismatch, EmbeddingProviderUnavailable, EmbeddingRejected, RateLimited
 from sluice_common.testing import FakeEmbeddings
-from sluice_embedder.pacing import Gate, Pace, PacedProvider, Pacer
+from sluice_embedder.pacing import Gate, Pace, Pacer, embed_admitted
 
 
 class Clock:
@@ -18,6 +16,17 @@ class Clock:
 
     def advance(self, seconds: float) -> None:
         self.now_s += seconds
+
+
+class Paced:
+    """A provider that is asked as the embedder asks it: with the pacer's leave, which hears what came of it."""
+
+    def __init__(self, provider: FakeEmbeddings, pacer: Pacer) -> None:
+        self._provider = provider
+        self._pacer = pacer
+
+    def embed(self, texts: list[str]) -> object:
+        return embed_admitted(self._provider, texts, self._pacer, self._pacer.admit())
 
 
 @pytest.fixture
@@ -36,28 +45,28 @@ def provider() -> FakeEmbeddings:
 
 
 @pytest.fixture
-def paced(provider: FakeEmbeddings, pacer: Pacer) -> PacedProvider:
-    return PacedProvider(provider, pacer)
+def paced(provider: FakeEmbeddings, pacer: Pacer) -> Paced:
+    return Paced(provider, pacer)
 
 
 def away() -> EmbeddingProviderUnavailable:
     return EmbeddingProviderUnavailable("away", detail_code="provider_timeout")
 
 
-def fails(paced: PacedProvider, expected: type[Exception], *, times: int = 1) -> None:
+def fails(paced: Paced, expected: type[Exception], *, times: int = 1) -> None:
     for _ in range(times):
         with pytest.raises(expected):
             paced.embed(["text"])
 
 
-def wait_after(paced: PacedProvider) -> float:
+def wait_after(paced: Paced) -> float:
     with pytest.raises(RateLimited) as refused:
         paced.embed(["text"])
     assert refused.value.retry_after_s is not None
     return refused.value.retry_after_s
 
 
-def open_breaker(paced: PacedProvider, provider: FakeEmbeddings) -> None:
+def open_breaker(paced: Paced, provider: FakeEmbeddings) -> None:
     provider.fault = away()
     fails(paced, EmbeddingProviderUnavailable, times=5)
 
@@ -243,18 +252,23 @@ def test_a_probe_that_is_told_to_wait_closes_the_breaker_and_waits(paced, provid
     assert pacer.state.gate is Gate.CLOSED
 
 
-@pytest.mark.parametrize("refusal", [EmbeddingRejected, DimensionMismatch])
-def test_a_refusal_of_the_texts_says_that_the_provider_is_there(
-    paced, provider, pacer, refusal: Callable[[], Exception]
-):
+def test_a_refusal_of_the_texts_says_that_the_provider_is_there(paced, provider, pacer):
     provider.fault = away()
     fails(paced, EmbeddingProviderUnavailable, times=4)
-    provider.fault = refusal()
-    fails(paced, refusal)
+    provider.fault = EmbeddingRejected()
+    fails(paced, EmbeddingRejected)
     provider.fault = away()
     fails(paced, EmbeddingProviderUnavailable)
 
     assert pacer.state.gate is Gate.CLOSED
+
+
+def test_vectors_of_another_length_again_and_again_open_the_breaker(paced, provider, pacer):
+    provider.fault = DimensionMismatch()
+
+    fails(paced, DimensionMismatch, times=5)
+
+    assert pacer.state == Pace(Gate.OPEN, 10, "dimension_mismatch")
 
 
 def test_looking_at_the_pace_takes_no_probe_away(paced, provider, pacer, clock):
@@ -267,11 +281,3 @@ def test_looking_at_the_pace_takes_no_probe_away(paced, provider, pacer, clock):
 
     paced.embed(["text"])
     assert pacer.state.gate is Gate.CLOSED
-
-
-def test_everything_else_is_the_providers(paced, provider):
-    assert paced.model == provider.model
-    assert paced.dimensions() == provider.dimensions()
-    provider.fault = away()
-    with pytest.raises(EmbeddingProviderUnavailable):
-        paced.ping()

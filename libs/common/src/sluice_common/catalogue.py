@@ -43,7 +43,8 @@ class DocumentView:
     error_detail: str | None
     error_detail_code: str | None
     waiting_code: str | None
-    """Why the work pauses: an error code of a batch or of the document itself, while its time has not come."""
+    """Why nothing works on it: the error code, a colon and the detail code of a batch that was put back; that of the
+    document itself, while its time has not come; or `worker_slot` where it is only nobody's turn yet."""
     queue_position: int | None
     """Among the tenant's queued documents; counted to 1000 and no further."""
     warnings: Sequence[Mapping[str, Any]]  # JSON: code and detail
@@ -111,9 +112,10 @@ _SELECT = """
         ORDER BY o.request_no DESC LIMIT 1) o ON true
     LEFT JOIN LATERAL (
         SELECT COALESCE(sum(last_chunk - first_chunk + 1) FILTER (WHERE state = 'done'), 0) AS chunks_done,
-               CASE WHEN count(*) FILTER (WHERE state = 'running') = 0
-                    THEN min(error_code || ':' || COALESCE(error_detail_code, ''))
-                         FILTER (WHERE state = 'pending' AND not_before > now()) END AS waiting_code
+               CASE WHEN bool_or(state = 'pending') AND NOT bool_or(state = 'running')
+                    THEN COALESCE(min(error_code || ':' || COALESCE(error_detail_code, ''))
+                                  FILTER (WHERE state = 'pending'),
+                                  CASE WHEN d.state = 'embedding' THEN 'worker_slot' END) END AS waiting_code
         FROM batches WHERE run_id = d.active_run AND d.active_run IS NOT NULL) b ON d.active_run IS NOT NULL
 """
 

@@ -302,3 +302,22 @@ keeper = sa.Table(
     sa.Column("cursor_secret", sa.LargeBinary, nullable=False),
     sa.CheckConstraint("id = 1", name="one_row"),
 )
+
+provider_paces = sa.Table(
+    "provider_paces",
+    metadata,
+    sa.Column("provider", sa.Text, primary_key=True),  # its address
+    sa.Column("model", sa.Text, primary_key=True),
+    sa.Column("version", sa.BigInteger, nullable=False, server_default="0"),  # who writes must have read the newest
+    sa.Column("rate", sa.Float, nullable=False),
+    sa.Column("is_limit_known", sa.Boolean, nullable=False),
+    sa.Column("is_answered", sa.Boolean, nullable=False),
+    _moment("booked_until"),
+    _moment("limited_at"),
+    _moment("limited_until"),
+    _count("failures"),
+    _moment("failing_since"),
+    _moment("probe_at", nullable=True),
+    sa.Column("detail_code", sa.Text),
+    _moment("updated_at", now=True),
+)

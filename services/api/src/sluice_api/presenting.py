@@ -39,6 +39,13 @@ __all__ = [
 UNREADABLE_PAGE = "page_unreadable"
 """The warning that names a page, in its member `page`, whose text is missing."""
 
+_WAITING_REASONS = {
+    "provider_unavailable": "provider_down",
+    "dimension_mismatch": "provider_down",  # another model answers than the configured one: no use of it either
+    "worker_slot": "worker_slot",
+    "released": "worker_slot",  # its worker was told to stop, and the next one that is free takes it
+}
+
 
 def document_json(view: DocumentView, language: Language, *, base_url: str, now: datetime | None = None) -> Json:
     """The document as every route answers it.
@@ -134,7 +141,7 @@ def waiting_reason_of(view: DocumentView) -> str | None:
     # A provider that asks us to wait is away by its code and rate-limited by the finer one.
     if "rate_limited" in {code, detail_code}:
         return "provider_rate_limited"
-    return "provider_down" if code == "provider_unavailable" else "retry_backoff"
+    return _WAITING_REASONS.get(code, "retry_backoff")
 
 
 def list_answer(request: Request, items: list[Json], next_cursor: str | None) -> Response:

@@ -10,7 +10,14 @@ from numpy.typing import NDArray
 
 from sluice_common.batches import BatchClaim
 from sluice_common.contract import EmbedBatch, PingEmbedder, VerifyRun
-from sluice_common.errors import EmbeddingRejected, FailureCode, PermanentError, RateLimited, TransientError
+from sluice_common.errors import (
+    DimensionMismatch,
+    EmbeddingRejected,
+    FailureCode,
+    PermanentError,
+    RateLimited,
+    TransientError,
+)
 from sluice_common.lexical import lexical_vector
 from sluice_common.patience import full_jitter, until_database_answers
 from sluice_common.ports import Point
@@ -72,7 +79,9 @@ def _embed_claimed(claim: BatchClaim, claimed_at: float, deps: EmbedderDeps) -> 
     try:
         embeddings = _embed([chunk.text for chunk in claim.chunks], deps)
         _store(claim, embeddings, deps)
-    except TransientError as error:
+    except (TransientError, DimensionMismatch) as error:
+        # Vectors of another length are somebody's wrong setting or another model behind the same address: that is
+        # no document's doing. They wait until it is put right, and fail with this code at their deadline.
         return _postpone(claim, error, deps)
     except PermanentError as error:
         return _refuse(claim, error, deps)
@@ -122,13 +131,16 @@ def _finish(claim: BatchClaim, deps: EmbedderDeps) -> str:
     return "ok"
 
 
-def _postpone(claim: BatchClaim, error: TransientError, deps: EmbedderDeps, *, costs_a_try: bool = False) -> str:
+def _postpone(
+    claim: BatchClaim, error: TransientError | DimensionMismatch, deps: EmbedderDeps, *, costs_a_try: bool = False
+) -> str:
     asked_s = error.retry_after_s if isinstance(error, RateLimited) else None
     base, longest = deps.times.lease / 60, deps.times.lease
     wait = full_jitter(claim.fence, base=base, longest=longest) + base / 2
     if asked_s is not None:
         wait = max(timedelta(seconds=asked_s), base / 2)
-    code = str(error.code)
+    # The open breaker names what opened it.
+    code = str(DimensionMismatch.code if error.detail_code == DimensionMismatch.code else error.code)
     is_ours = until_database_answers(
         lambda: deps.batches.defer(claim, code=code, detail_code=error.detail_code, wait=wait, costs_a_try=costs_a_try),
         patience=deps.times.give_up / 2,

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 
 from sluice_common import __version__
 from sluice_common.adapters.build import build_embeddings, build_vector_store
+from sluice_common.agreement import check_lease
 from sluice_common.batches import Batches
 from sluice_common.contract import EMBED_QUEUE
 from sluice_common.database import open_database
@@ -15,16 +16,20 @@ from sluice_common.jobs import Pings
 from sluice_common.measuring import MeasuredProvider
 from sluice_common.metrics import StageMetrics, make_registry, serve_metrics
 from sluice_common.migrations import check_schema
+from sluice_common.pace import SharedPace
+from sluice_common.ports import EmbeddingProvider
 from sluice_common.service import run_service
+from sluice_common.settings import EmbeddingsSettings
 from sluice_common.tasks import DramatiqQueue, OnShutdown, StageWorker, open_broker
-from sluice_common.times import times_of
+from sluice_common.times import Times, times_of
 from sluice_embedder.actors import register
 from sluice_embedder.batching import Coalescer
 from sluice_embedder.claims import Claims
 from sluice_embedder.deps import EmbedderDeps
 from sluice_embedder.metrics import EmbeddingMetrics
-from sluice_embedder.pacing import PacedProvider, Pacer
+from sluice_embedder.pacing import Pacer
 from sluice_embedder.settings import EmbedderSettings
+from sluice_embedder.shared_pacing import SharedPacer
 
 
 def build(settings: EmbedderSettings, stack: ExitStack) -> StageWorker:
@@ -34,6 +39,7 @@ def build(settings: EmbedderSettings, stack: ExitStack) -> StageWorker:
     database = open_database(settings.database, application="sluice-embedder")
     stack.callback(database.close)
     check_schema(database)
+    check_lease(database, times)
     batches = Batches(database, times)
     claims = Claims(batches)
     broker = open_broker(settings.broker, OnShutdown(claims.release_all))
@@ -41,7 +47,10 @@ def build(settings: EmbedderSettings, stack: ExitStack) -> StageWorker:
     metrics = EmbeddingMetrics(registry)
     provider = build_embeddings(settings.embeddings)
     stack.callback(provider.close)
-    coalescer = _open_coalescer(settings, PacedProvider(MeasuredProvider(provider, registry), Pacer()), stack)
+    pacer = _open_pacer(settings, stack)
+    provider.when_allowed(pacer.allowed)
+    metrics.watch(pacer)
+    coalescer = _open_coalescer(settings.embeddings, MeasuredProvider(provider, registry), pacer, times, stack)
     deps = EmbedderDeps(
         batches=batches,
         vectors=build_vector_store(settings.qdrant, settings.embeddings, provider.dimensions),
@@ -65,13 +74,28 @@ def main() -> int:
     return run_service(EmbedderSettings, "embedder", lambda settings, stack: build(settings, stack).run())
 
 
-def _open_coalescer(settings: EmbedderSettings, provider: PacedProvider, stack: ExitStack) -> Coalescer:
-    embeddings = settings.embeddings
+def _open_pacer(settings: EmbedderSettings, stack: ExitStack) -> SharedPacer:
+    # A connection of its own, so that the pace never waits behind the work.
+    database = open_database(settings.database, application="sluice-embedder-pace", pool_size=1)
+    stack.callback(database.close)
+    url = settings.embeddings.base_url
+    address = f"{url.host}:{url.port}{url.path or ''}"  # the rest of an address may be secret
+    pace = SharedPace(database, provider=address, model=settings.embeddings.model)
+    pacer = SharedPacer(Pacer(), pace.exchange)
+    stack.callback(pacer.close)
+    return pacer
+
+
+def _open_coalescer(
+    embeddings: EmbeddingsSettings, provider: EmbeddingProvider, pacer: SharedPacer, times: Times, stack: ExitStack
+) -> Coalescer:
     coalescer = Coalescer(
         provider,
         batch_size=embeddings.batch_size,
         max_in_flight=embeddings.max_in_flight,
         linger_s=embeddings.linger_s,
+        pacer=pacer,
+        patience_s=times.lease.total_seconds() / 4,  # the request itself must fit into the lease too
     )
     stack.callback(coalescer.close)
     return coalescer

@@ -1,6 +1,11 @@
 """What the embedder counts beside its runs."""
 
-from prometheus_client import CollectorRegistry, Counter
+from functools import partial
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from sluice_embedder.pacing import Gate
+from sluice_embedder.shared_pacing import SharedPacer
 
 
 class EmbeddingMetrics:
@@ -20,6 +25,29 @@ class EmbeddingMetrics:
         self._deferred = Counter(
             "sluice_batches_deferred", "Batches put back to wait, by error code.", ["code"], registry=registry
         )
+        self._gate = Gauge(
+            "sluice_provider_gate",
+            "Whether requests to the provider go out: 1 for the gate's present state, closed being the good one.",
+            ["gate"],
+            registry=registry,
+        )
+        self._rate = Gauge(
+            "sluice_provider_rate",
+            "Requests per second that all embedders together may send; infinite while nothing bounds it.",
+            registry=registry,
+        )
+        self._probes = Counter(
+            "sluice_provider_probes",
+            "Requests let through to a provider that was away, to see whether it is back.",
+            registry=registry,
+        )
+
+    def watch(self, pacer: SharedPacer) -> None:
+        """Show the state of *pacer*."""
+        for gate in Gate:
+            self._gate.labels(gate.value).set_function(partial(_is_now, pacer, gate))
+        self._rate.set_function(lambda: pacer.rate)
+        pacer.when_probing(self._probes.inc)
 
     def count_indexed(self, chunks: int, *, rebought: bool) -> None:
         self._indexed.inc(chunks)
@@ -34,3 +62,7 @@ class EmbeddingMetrics:
 
     def count_deferred(self, code: str) -> None:
         self._deferred.labels(code).inc()
+
+
+def _is_now(pacer: SharedPacer, gate: Gate) -> float:
+    return float(pacer.state.gate is gate)

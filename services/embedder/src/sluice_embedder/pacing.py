@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,16 +18,17 @@ from sluice_common.errors import (
     EmbeddingRejected,
     RateLimited,
 )
+from sluice_common.pace import (
+    FAILURE_WINDOW_S,
+    FAILURES_THAT_OPEN,
+    LONGEST_WAIT_S,
+    PROBE_INTERVAL_S,
+    Terms,
+)
 from sluice_common.ports import EmbeddingProvider
 
 FIRST_BACKOFF_S = 1.0
 LONGEST_BACKOFF_S = 60.0
-LONGEST_WAIT_S = 3600.0
-"""A provider may ask for a day; asking it again each hour does no harm, and forgives a wrong answer."""
-
-FAILURES_THAT_OPEN = 5
-FAILURE_WINDOW_S = 30.0
-PROBE_INTERVAL_S = 10.0
 
 
 class Gate(StrEnum):
@@ -51,10 +53,51 @@ class Admission:
     """The leave to send one request; its outcome is told with it."""
 
     at_s: float
+    is_probe: bool = False
+
+
+class NotYet(RateLimited):
+    """The provider said nothing: it is only not this request's turn. Ask again in `wait_s`, or when told to."""
+
+    def __init__(self, wait_s: float) -> None:
+        super().__init__("the embedders together are at the provider's limit")
+        self.wait_s = wait_s
+
+
+class Pacing(Protocol):
+    """Lets requests out, and is told what came of them."""
+
+    @property
+    def state(self) -> Pace:
+        """The pace now; asking changes nothing."""
+
+    def admit(self, wanted: int = 1) -> Admission:
+        """Leave to send one request now; tell its outcome with what this returns.
+
+        Args:
+            wanted: how many could be sent just now.
+
+        Raises:
+            NotYet: only for a moment.
+            RateLimited: with the seconds that are left of the provider's wait.
+            EmbeddingProviderUnavailable: the provider is away.
+        """
+
+    def succeeded(self, admission: Admission) -> None:
+        """The provider answered, be it by refusing the input."""
+
+    def rate_limited(self, admission: Admission, retry_after_s: float | None) -> None:
+        """The provider asked to wait *retry_after_s* seconds; None: it did not say how long."""
+
+    def failed(self, detail_code: str | None) -> None:
+        """The provider did not answer, or not in a way that can be right."""
+
+    def when_changed(self, wake: Callable[[], None]) -> None:
+        """Call *wake* whenever it may be worth asking again before the time that was named."""
 
 
 class Pacer:
-    """The pace of all request threads of one process.
+    """The pace that one process finds by itself.
 
     After `RateLimited` nobody asks until the time that the provider named, or, when it named none, for a
     random time below a bound that doubles from 1 s to 60 s. Five failures within 30 s open the breaker;
@@ -77,6 +120,7 @@ class Pacer:
         self._failed_at_s: deque[float] = deque(maxlen=FAILURES_THAT_OPEN)
         self._next_probe_at_s: float | None = None
         self._detail_code: str | None = None
+        self._is_open_for_all = False
 
     @property
     def state(self) -> Pace:
@@ -84,24 +128,18 @@ class Pacer:
         with self._lock:
             return self._pace_at(self._clock())
 
-    def admit(self) -> Admission:
-        """Leave to send one request now; tell its outcome with what this returns.
-
-        Raises:
-            RateLimited: with the seconds that are left of the wait.
-            EmbeddingProviderUnavailable: the provider is away; `state` says when the next probe is due.
-        """
+    def admit(self, wanted: int = 1) -> Admission:  # noqa: ARG002 - alone, one is as good as many
         with self._lock:
             now_s = self._clock()
             pace = self._pace_at(now_s)
             if pace.gate is Gate.LIMITED:
                 raise RateLimited("the provider asked to wait", retry_after_s=pace.wait_s)
-            if self._next_probe_at_s is not None:
+            is_probe = self._next_probe_at_s is not None
+            if is_probe:
                 self._probe_or_refuse(now_s)
-            return Admission(now_s)
+            return Admission(now_s, is_probe)
 
     def succeeded(self, admission: Admission) -> None:
-        """The provider answered, be it by refusing the input."""
         with self._lock:
             self._failed_at_s.clear()
             self._next_probe_at_s = None
@@ -110,7 +148,6 @@ class Pacer:
                 self._limits_in_a_row = 0
 
     def rate_limited(self, admission: Admission, retry_after_s: float | None) -> None:
-        """The provider asked to wait *retry_after_s* seconds; None: it did not say how long."""
         with self._lock:
             now_s = self._clock()
             self._next_probe_at_s = None  # who says "later" is there
@@ -123,13 +160,28 @@ class Pacer:
             self._limited_until_s = max(self._limited_until_s, now_s + wait_s)
 
     def failed(self, detail_code: str | None) -> None:
-        """The provider did not answer, or not in a way that can be right."""
         with self._lock:
             now_s = self._clock()
             self._failed_at_s.append(now_s)
             self._detail_code = detail_code
             if self._next_probe_at_s is None and self._is_failing(now_s):
                 self._next_probe_at_s = now_s + PROBE_INTERVAL_S
+
+    def when_changed(self, wake: Callable[[], None]) -> None:
+        """Nothing changes but by time, and by outcomes that the sender tells itself."""
+
+    def hear(self, terms: Terms) -> None:
+        """Take over what all embedders together know; a breaker that only this process opened stays open."""
+        with self._lock:
+            now_s = self._clock()
+            self._limited_until_s = max(self._limited_until_s, now_s + terms.limited_s)
+            if terms.probe_in_s is not None:
+                self._next_probe_at_s = now_s + terms.probe_in_s
+                self._detail_code = terms.detail_code
+            elif self._is_open_for_all:
+                self._failed_at_s.clear()
+                self._next_probe_at_s = None
+            self._is_open_for_all = terms.probe_in_s is not None
 
     def _pace_at(self, now_s: float) -> Pace:
         if now_s < self._limited_until_s:
@@ -153,41 +205,26 @@ class Pacer:
         return self._spread(min(FIRST_BACKOFF_S * 2**doublings, LONGEST_BACKOFF_S))
 
 
-class PacedProvider:
-    """An `EmbeddingProvider` that asks the pacer before each call and tells it what came of it.
-
-    While the pace says wait, `embed` raises at once what `Pacer.admit` raises, without a call.
-    """
-
-    def __init__(self, provider: EmbeddingProvider, pacer: Pacer) -> None:
-        self._provider = provider
-        self._pacer = pacer
-
-    @property
-    def model(self) -> str:
-        return self._provider.model
-
-    def dimensions(self) -> int:
-        return self._provider.dimensions()
-
-    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        admission = self._pacer.admit()
-        try:
-            vectors = self._provider.embed(texts)
-        except RateLimited as error:
-            self._pacer.rate_limited(admission, error.retry_after_s)
-            raise
-        except EmbeddingProviderUnavailable as error:
-            self._pacer.failed(error.detail_code)
-            raise
-        except (EmbeddingRejected, DimensionMismatch):
-            self._pacer.succeeded(admission)  # the provider is there; it is the texts or the settings
-            raise
-        self._pacer.succeeded(admission)
-        return vectors
-
-    def ping(self) -> None:
-        self._provider.ping()
+def embed_admitted(
+    provider: EmbeddingProvider, texts: Sequence[str], pacer: Pacing, admission: Admission
+) -> NDArray[np.float32]:
+    """Ask *provider*, and tell *pacer* what came of it; raises what the provider raises."""
+    try:
+        vectors = provider.embed(texts)
+    except RateLimited as error:
+        pacer.rate_limited(admission, error.retry_after_s)
+        raise
+    except EmbeddingProviderUnavailable as error:
+        pacer.failed(error.detail_code)
+        raise
+    except DimensionMismatch as error:
+        pacer.failed(str(error.code))  # another model answers than the one that was configured
+        raise
+    except EmbeddingRejected:
+        pacer.succeeded(admission)  # the provider is there; it is the texts
+        raise
+    pacer.succeeded(admission)
+    return vectors
 
 
 def _full_jitter(longest_s: float) -> float:

@@ -3,9 +3,10 @@
 import ipaddress
 import logging
 import math
+import re
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -58,6 +59,7 @@ class OpenAIEmbeddings:
         self._settings = settings
         self._dimensions = settings.dimensions
         self._asking_dimensions = threading.Lock()
+        self._tell_allowance: Callable[[float], None] = _nobody
         _keep_texts_out_of_logs()
         self._client = openai.OpenAI(
             base_url=str(settings.base_url),
@@ -72,6 +74,13 @@ class OpenAIEmbeddings:
     @property
     def model(self) -> str:
         return self._settings.model
+
+    def when_allowed(self, tell: Callable[[float], None]) -> None:
+        """Call *tell* with the requests per second that the provider's headers allow, after each answer that has them.
+
+        A limit on tokens counts as one on requests like the one that was answered.
+        """
+        self._tell_allowance = tell
 
     def dimensions(self) -> int:
         """Length of one vector: as configured, else that of one vector the provider is asked for, once.
@@ -119,7 +128,10 @@ class OpenAIEmbeddings:
             raise _named_by_status(error) from error
         except openai.APIError as error:
             raise _unavailable(error) from error
-        return _vectors_of(answer.content, len(texts))
+        answered = _json_of(answer.content)
+        if (allowed := _allowed_rate(answer.headers, _tokens_of(answered))) is not None:
+            self._tell_allowance(allowed)
+        return _vectors_of(answered, len(texts))
 
     def _body_with(self, texts: list[str]) -> bytes:
         body = {"input": texts, "model": self._settings.model, "encoding_format": "base64"}
@@ -200,9 +212,16 @@ class _Entry:
     embedding: str | list[float]
 
 
-def _vectors_of(body: bytes, count: int) -> NDArray[np.float32]:
+def _json_of(body: bytes) -> Any:  # whatever was sent
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise _wrong("it is no answer of an embeddings API", "provider_answer_unreadable") from error
+
+
+def _vectors_of(answered: Any, count: int) -> NDArray[np.float32]:  # whatever was sent
     """The vectors in the order of the texts, as the provider sent them; shape ``(count, its dimensions)``."""
-    entries = _in_order(_entries_of(body), count)
+    entries = _in_order(_entries_of(answered), count)
     try:
         vectors = _decoded([entry.embedding for entry in entries])
     except (ValueError, TypeError, OverflowError) as error:  # binascii.Error is a ValueError
@@ -212,10 +231,10 @@ def _vectors_of(body: bytes, count: int) -> NDArray[np.float32]:
     return vectors
 
 
-def _entries_of(body: bytes) -> list[_Entry]:
+def _entries_of(answered: Any) -> list[_Entry]:  # whatever was sent
     try:
-        return [_Entry(entry["index"], entry["embedding"]) for entry in orjson.loads(body)["data"]]
-    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+        return [_Entry(entry["index"], entry["embedding"]) for entry in answered["data"]]
+    except (KeyError, TypeError) as error:
         raise _wrong("it is no answer of an embeddings API", "provider_answer_unreadable") from error
 
 
@@ -273,6 +292,50 @@ def _unavailable(error: openai.APIError) -> EmbeddingProviderUnavailable:
 
 def _wrong(what: str, detail_code: str) -> EmbeddingProviderUnavailable:
     return EmbeddingProviderUnavailable(f"the provider's answer is wrong: {what}", detail_code=detail_code)
+
+
+def _nobody(_rate: float) -> None:
+    """Nobody wants to know."""
+
+
+def _tokens_of(answered: Any) -> float | None:  # whatever was sent
+    try:
+        return float(answered["usage"]["total_tokens"]) or None
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _allowed_rate(headers: httpx2.Headers, tokens: float | None) -> float | None:
+    """Requests per second, by the provider's `x-ratelimit-*` headers; None when it sends none.
+
+    Args:
+        headers: of the answer.
+        tokens: what the answered request took: a limit on tokens is one on requests like it.
+    """
+    rates = [_rate_of(headers, "requests", 1.0), _rate_of(headers, "tokens", tokens)]
+    return min((rate for rate in rates if rate is not None), default=None)
+
+
+def _rate_of(headers: httpx2.Headers, unit: str, units_per_request: float | None) -> float | None:
+    limit = _number_in(headers.get(f"x-ratelimit-limit-{unit}"))
+    remaining = _number_in(headers.get(f"x-ratelimit-remaining-{unit}"))
+    reset_s = _duration_in(headers.get(f"x-ratelimit-reset-{unit}"))
+    if limit is None or remaining is None or not reset_s or not units_per_request:
+        return None
+    # Until the reset flows back what is used up; and whoever has used little yet may use the rest by then.
+    return max(remaining, limit - remaining) / reset_s / units_per_request
+
+
+_SECONDS_IN = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|h|m|s))+")
+
+
+def _duration_in(value: str | None) -> float | None:
+    """Seconds, from a number of them or from what OpenAI writes: `20ms`, `1.5s`, `6m0s`."""
+    if value is None or not _DURATION.fullmatch(value):
+        return _number_in(value)
+    parts = re.findall(r"([\d.]+)(ms|h|m|s)", value)
+    return sum(float(number) * _SECONDS_IN[unit] for number, unit in parts)
 
 
 def _wait_asked_for(headers: httpx2.Headers) -> float | None:
