@@ -44,9 +44,10 @@ class Oracle:
             timeout=30,
         )
 
-    def query(self, statement: str) -> list[tuple]:
-        with psycopg.connect(self._database, autocommit=True) as connection:
-            return connection.execute(statement).fetchall()
+    def query(self, statement: str, *values: object) -> list[tuple]:
+        limits = {"connect_timeout": 10, "options": "-c statement_timeout=30000"}
+        with psycopg.connect(self._database, autocommit=True, **limits) as connection:
+            return connection.execute(statement, values or None).fetchall()
 
     def unfinished(self) -> list[str]:
         rows = self.query(
@@ -75,6 +76,41 @@ class Oracle:
         """Every chunk of a published run, by the id of its point."""
         rows = self.query("SELECT k.point_id, k.run_id FROM chunks k JOIN documents d ON d.published_run = k.run_id")
         return {(str(row[0]), row[1]) for row in rows}
+
+    def being_purged(self) -> int:
+        """How many deleted documents still wait for one of their two purges."""
+        return self.query("SELECT count(*) FROM documents WHERE lifecycle = 'deleting'")[0][0]
+
+    def remains_of_deleted(self) -> list[str]:
+        """What is left of deleted documents in the tables and among the originals; points are found as orphans."""
+        chunks = self.query(
+            "SELECT d.id, count(*) FROM documents d JOIN runs r ON r.document_id = d.id "
+            "JOIN chunks k ON k.run_id = r.id WHERE d.lifecycle <> 'active' GROUP BY 1"
+        )
+        originals = self.query(
+            "SELECT d.id, o.storage_key, o.name, o.sha256 FROM documents d JOIN originals o ON o.document_id = d.id "
+            "WHERE d.lifecycle <> 'active'"
+        )
+        left = [f"{row[0]} has {row[1]} chunks" for row in chunks]
+        left += [f"{row[0]} has its original" for row in originals if (self._originals / row[1]).exists()]
+        return left + [f"{row[0]} has its name or digest" for row in originals if row[2] or row[3]]
+
+    def originals_without_row(self) -> list[str]:
+        """Files in the store that no document names."""
+        known = {key for (key,) in self.query("SELECT storage_key FROM originals")}
+        return [key for key in self._kept_files() if not key.startswith(".tmp/") and key not in known]
+
+    def unfinished_uploads(self) -> list[str]:
+        """Temporary files in the store."""
+        return [key for key in self._kept_files() if key.startswith(".tmp/")]
+
+    def original(self, storage_key: str) -> bytes | None:
+        """The bytes of an original; None when they are not there."""
+        path = self._originals / storage_key
+        return path.read_bytes() if path.is_file() else None
+
+    def _kept_files(self) -> list[str]:
+        return [str(path.relative_to(self._originals)) for path in self._originals.rglob("*") if path.is_file()]
 
     def findings(self) -> Findings:
         points, chunks = self.points(), self.chunks()

@@ -1,197 +1,177 @@
-"""Kill, stop and wipe every part while documents go through: everything ends, nothing twice, nothing left over."""
+"""Everything breaks while documents go through: nothing is lost, stuck, double, foreign or left over."""
 
 import os
-import random
 import signal
-import threading
-import time
+import sys
 import zlib
-from collections.abc import Callable, Iterator
-from typing import Self
+from collections.abc import Iterator
+from pathlib import Path
 
-import httpx
-import psutil
 import pytest
-import redis
 from conftest import system
-from oracle import CLEAN, Oracle, wait_until
+from faults.driver import ENDLESS, SETTINGS, FaultRun, Outcome, Size, keep_story
+from faults.provider import FaultyProvider
+from faults.tools import processes
+from faults.tools.rig import LEASE_S, Rig
+from oracle import Oracle, wait_until
 
-from sluice_client import GatewayUnreachable, RequestRefused, SluiceClient
+from sluice_client import SluiceClient
 from sluice_local.stack import LocalStack
 
 SEED = int(os.environ.get("SEED", "20261120"))
-LEASE_S = 5
-PAUSE_S = 0.1
-"""Between two uploads of a client: the faults are what is tried here, and not how long a backlog takes."""
+SIZE = Size(faults=int(os.environ.get("FAULTS", "0")), documents=int(os.environ.get("DOCUMENTS", "100")))
+"""Each kind strikes at least once, however few faults are asked for."""
+IS_LONG = SIZE.faults >= 1000
+MAX_TRIES = 3
+MAX_LOSSES = 4
+STORIES = Path(__file__).parents[2] / "build"
+WORKING = ("queued", "extracting", "embedding", "verifying")
+
+
+@pytest.fixture
+def rig(tmp_path) -> Iterator[Rig]:
+    with FaultyProvider() as provider, Rig(tmp_path, seed=SEED, provider=provider, environment=SETTINGS) as rig:
+        yield rig
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory) -> Iterator[LocalStack]:
-    """A stack of its own with short leases, so that what is lost comes back within seconds."""
+    """One of each service, with short leases, so that what is lost comes back within seconds."""
     environment = system(
-        SLUICE_TIMES__LEASE_S=str(LEASE_S), SLUICE_TIMES__MAX_LOSSES="100", SLUICE_RECONCILER__AUDIT_INTERVAL_S="5"
+        SLUICE_TIMES__LEASE_S=str(LEASE_S),
+        SLUICE_TIMES__MAX_TRIES=str(MAX_TRIES),
+        SLUICE_TIMES__MAX_LOSSES=str(MAX_LOSSES),
     )
     with LocalStack(tmp_path_factory.mktemp("faults"), environment=environment) as running:
         running.wait_until_ready()
         yield running
 
 
-class Uploader:
-    """Clients that keep on uploading, each document with something of its own in it."""
-
-    def __init__(self, stack: LocalStack) -> None:
-        self._stack = stack
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._upload, args=(n,), daemon=True) for n in range(3)]
-        self.accepted: dict[str, str] = {}
-        """What was answered 202, by document, with a sentence of it."""
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(timeout=60)
-
-    def _upload(self, number: int) -> None:
-        numbers = random.Random(SEED + number)
-        with SluiceClient(self._stack.url, self._stack.api_key, retries=20) as client:
-            count = 0
-            while not self._stop.is_set():
-                count += 1
-                word = f"zq{number}x{count}"
-                lines = "\n\n".join(f"{word} says line {n}: {numbers.random()}" for n in range(numbers.randint(1, 120)))
-                try:
-                    document = client.upload(lines.encode(), name=f"{word}.txt")
-                except (GatewayUnreachable, RequestRefused):
-                    continue  # never answered 202: it may or may not exist
-                self.accepted[document.id] = word
-                time.sleep(PAUSE_S)
-
-
-def test_every_part_may_die_while_it_works_and_everything_still_ends(stack):
-    oracle = Oracle(stack)
-    faults = _faults(stack)
-    struck = []
-
-    with Uploader(stack) as uploader:
-        wait_until(lambda: len(uploader.accepted) > 5, seconds=60, message="no upload was accepted")
-        for name, strike in faults:
-            strike()
-            struck.append(name)
-            time.sleep(1.5)
-
-    assert len(struck) == len(faults)
-    wait_until(lambda: _is_up(stack), seconds=60, message="the gateway does not come back")
-    wait_until(lambda: not oracle.unfinished(), seconds=120, message=lambda: f"seed {SEED}: {oracle.unfinished()[:5]}")
-    assert oracle.settle(seconds=60) == CLEAN
+@pytest.fixture
+def client(stack) -> Iterator[SluiceClient]:
     with SluiceClient(stack.url, stack.api_key) as client:
-        outcomes = {document.id: document.status for document in client.list()}
-        lost = [document_id for document_id in uploader.accepted if document_id not in outcomes]
-        failed = [document_id for document_id in uploader.accepted if outcomes.get(document_id) == "failed"]
-        assert (lost, failed) == ([], []), f"seed {SEED}"
-        for document_id, word in random.Random(SEED).sample(sorted(uploader.accepted.items()), 10):
-            hits = client.search(word, mode="lexical", top_k=3)
-            assert document_id in {hit.document_id for hit in hits}, f"{word} is ready but not found"
+        yield client
 
 
-def test_a_document_that_crashes_its_reader_costs_its_own_tries_and_nobody_elses(stack):
+@pytest.mark.timeout(6 * 3600 if IS_LONG else 900)
+def test_every_part_may_break_at_any_moment_and_every_promise_is_kept(rig, figures, capsys):
+    def say(line: str) -> None:
+        with capsys.disabled():
+            sys.stdout.write(f"{line}\n")
+            sys.stdout.flush()
+
+    say(f"\nseed {SEED}")
+    for reason in rig.left_out:
+        say(f"left out: {reason}")
+    outcome = FaultRun(rig, say=say).run(SIZE)
+
+    for line in [*rig.tally.lines(), *_lines_of(outcome)]:
+        say(line)
+    _note(outcome, figures)
+    if outcome.violations:
+        pytest.fail(f"the whole story: {keep_story(outcome, SEED, STORIES)}\n{outcome.story}", pytrace=False)
+    assert len(rig.tally.struck) == outcome.kinds
+    if IS_LONG:
+        assert [state for state in WORKING if rig.tally.met_in(state) == 0] == []
+
+
+@pytest.mark.timeout(600)
+def test_a_document_that_crashes_its_reader_costs_its_own_tries_and_nobody_elses(stack, client, figures):
     oracle = Oracle(stack)
     extractor = stack.pid_of("extractor")
-    with SluiceClient(stack.url, stack.api_key) as client:
-        good = [client.upload(f"Good neighbour {n}.".encode(), name=f"good{n}.txt").id for n in range(20)]
-        bomb = client.upload(inflating_pdf(), name="bomb.pdf").id
-        good += [client.upload(f"Good neighbour {n}.".encode(), name=f"good{n}.txt").id for n in range(20, 40)]
-        wait_until(lambda: not oracle.unfinished(), seconds=120, message="the bomb keeps something unfinished")
 
-        assert {client.get(document_id).status for document_id in good} == {"ready"}
-        error = client.get(bomb).error
-    assert error.code in ("archive_bomb", "extractor_out_of_memory", "extraction_timeout", "extractor_crashed")
+    good = _upload_good(client, 25)
+    bomb = client.upload(inflating_pdf(), name="bomb.pdf").id
+    good += _upload_good(client, 25)
+    ended = client.wait(bomb, timeout_s=90)
+    wait_until(lambda: not oracle.unfinished(), seconds=60, message="the bomb keeps something unfinished")
+
+    assert (ended.status, ended.tries) == ("failed", MAX_TRIES)
+    assert ended.error.code in ("extractor_crashed", "extractor_out_of_memory", "extraction_timeout")
+    assert {client.get(document_id).status for document_id in good} == {"ready"}
     assert stack.pid_of("extractor") == extractor, "the worker was restarted"
+    seconds = (ended.finished_at - ended.created_at).total_seconds()
+    figures.note(
+        5,
+        f"a document that kills its child: {ended.error.code} after {ended.tries} tries and {seconds:.1f} s; 50 ready",
+    )
 
 
-def test_a_worker_that_is_told_to_stop_hands_its_work_back_without_a_try_or_a_loss(stack):
+@pytest.mark.timeout(600)
+def test_a_document_at_which_the_whole_worker_dies_each_time_is_given_up_after_its_losses(stack, client, figures):
     oracle = Oracle(stack)
-    with Uploader(stack) as uploader:
-        wait_until(lambda: len(uploader.accepted) > 10, seconds=60, message="no upload was accepted")
-        for name in ("extractor", "embedder", "reconciler"):
-            stack.kill(name, signal.SIGTERM)
-            time.sleep(2)
+    poison = client.upload(long_text(), name="poison.txt").id
+    good = _upload_good(client, 20)
+    killed = 0
+
+    def has_ended() -> bool:
+        nonlocal killed
+        ((state, losses),) = oracle.query("SELECT state, losses FROM documents WHERE id = %s", _uuid_of(poison))
+        if state == "extracting" and losses == killed:  # not before the last loss was noticed
+            processes.kill(stack, "extractor")
+            killed += 1
+        return state in ("failed", "completed")
+
+    wait_until(has_ended, seconds=240, message=lambda: f"killed {killed} times: {oracle.unfinished()}")
     wait_until(lambda: not oracle.unfinished(), seconds=60, message="something is still unfinished")
 
-    # of these documents only: a child that another test killed has rightly cost its document a try
-    ids = ", ".join(f"'{document_id.removeprefix('doc_')}'" for document_id in uploader.accepted)
-    tries, losses = oracle.query(f"SELECT max(tries), sum(losses) FROM documents WHERE id IN ({ids})")[0]
-    assert (tries, losses) == (1, 0)
-
-
-def _faults(stack: LocalStack) -> list[tuple[str, Callable[[], None]]]:
-    """Each kind of fault twice, in an order that the seed decides."""
-
-    def kill(name: str) -> Callable[[], None]:
-        return lambda: stack.kill(name, signal.SIGKILL)
-
-    def freeze(name: str) -> Callable[[], None]:
-        def strike() -> None:
-            process = psutil.Process(stack.pid_of(name))
-            process.suspend()
-            time.sleep(LEASE_S * 1.5)  # longer than a lease: it wakes up as a zombie
-            if process.is_running():
-                process.resume()
-
-        return strike
-
-    def kill_child() -> None:
-        children = psutil.Process(stack.pid_of("extractor")).children(recursive=True)
-        if children:
-            children[-1].kill()
-
-    kinds: list[tuple[str, Callable[[], None]]] = [
-        ("kill api", kill("api")),
-        ("kill extractor", kill("extractor")),
-        ("kill embedder", kill("embedder")),
-        ("kill reconciler", kill("reconciler")),
-        ("kill redis", kill("redis")),
-        ("kill qdrant", kill("qdrant")),
-        ("kill embeddings", kill("embeddings")),
-        ("kill postgres", kill("postgres")),
-        ("wipe redis", lambda: _wipe_redis(stack)),
-        ("kill a child", kill_child),
-        ("freeze extractor", freeze("extractor")),
-        ("freeze embedder", freeze("embedder")),
-        ("lose points", lambda: _lose_points(stack)),
-    ]
-    both = kinds * 2
-    random.Random(SEED).shuffle(both)
-    return both
-
-
-def _is_up(stack: LocalStack) -> bool:
-    try:
-        return httpx.get(f"{stack.url}/readyz").status_code == 200
-    except httpx.TransportError:
-        return False
-
-
-def _wipe_redis(stack: LocalStack) -> None:
-    redis.Redis.from_url(stack.environment_of("extractor")["SLUICE_BROKER__URL"]).flushall()
-
-
-def _lose_points(stack: LocalStack) -> None:
-    """Remove points of a published run behind everybody's back."""
-    settings = stack.environment_of("reconciler")
-    found = Oracle(stack).query(
-        "SELECT k.point_id FROM chunks k JOIN documents d ON d.published_run = k.run_id ORDER BY random() LIMIT 5"
+    ended = client.get(poison)
+    assert (ended.status, ended.error and ended.error.code) == ("failed", "extractor_crashed")
+    ((losses, tries),) = oracle.query("SELECT losses, tries FROM documents WHERE id = %s", _uuid_of(poison))
+    assert (losses, tries, killed) == (MAX_LOSSES, 0, MAX_LOSSES)
+    assert {client.get(document_id).status for document_id in good} == {"ready"}
+    seconds = (ended.finished_at - ended.created_at).total_seconds()
+    figures.note(
+        5,
+        f"a document whose whole worker dies each time: given up after {losses} losses and {seconds:.1f} s; 20 ready",
     )
-    with httpx.Client(
-        base_url=settings["SLUICE_QDRANT__URL"], headers={"api-key": settings.get("SLUICE_QDRANT__API_KEY", "")}
-    ) as store:
-        for collection in store.get("/collections").json()["result"]["collections"]:
-            body = {"points": [str(row[0]) for row in found]}
-            store.post(f"/collections/{collection['name']}/points/delete?wait=true", json=body)
+
+
+def test_a_worker_that_is_told_to_stop_hands_its_work_back_without_a_try_or_a_loss(stack, client):
+    oracle = Oracle(stack)
+    sent = _upload_good(client, 5)
+    for name in ("extractor", "embedder", "reconciler"):
+        stopped = stack.pid_of(name)
+        sent += _upload_good(client, 10)
+        stack.kill(name, signal.SIGTERM)
+        sent += _upload_good(client, 10)
+        wait_until(lambda: stack.pid_of(name) != stopped, seconds=60, message=f"{name} does not stop")  # noqa: B023 - called at once
+    wait_until(lambda: not oracle.unfinished(), seconds=60, message=lambda: f"still unfinished: {oracle.unfinished()}")
+
+    numbers = [_uuid_of(document_id) for document_id in sent]
+    rows = oracle.query("SELECT max(tries), sum(losses) FROM documents WHERE id = ANY(%s::uuid[])", numbers)
+    assert rows == [(1, 0)]
+
+
+def _note(outcome: Outcome, figures) -> None:
+    scope = f"{outcome.strikes} faults of {outcome.kinds} kinds, {outcome.documents} documents"
+    lost, stuck = outcome.number("nothing accepted is lost"), outcome.number("nothing is stuck")
+    late = outcome.number(ENDLESS)
+    missing, orphans = outcome.number("missing_points is zero"), outcome.number("orphan_points is zero")
+    figures.note(1, f"{scope}: lost {lost}")
+    figures.note(
+        2, f"{scope}: stuck {stuck}, unfinished {late}; terminal {outcome.terminal_s:.1f} s after the last fault"
+    )
+    figures.note(
+        3, f"{scope}: missing {missing}, orphans {orphans}; all agreed {outcome.clean_s:.1f} s after the last fault"
+    )
+
+
+def _lines_of(outcome: Outcome) -> list[str]:
+    return [f"{what}: {count}" for what, count in sorted(outcome.counts.items())]
+
+
+def _upload_good(client: SluiceClient, count: int) -> list[str]:
+    return [client.upload(f"Good neighbour {os.urandom(8).hex()}.".encode(), name="good.txt").id for _ in range(count)]
+
+
+def _uuid_of(document_id: str) -> str:
+    return document_id.removeprefix("doc_")
+
+
+def long_text() -> bytes:
+    """Takes a second or so to read, so that there is time to kill who reads it."""
+    return b"".join(b"The barge %d passes the lock at dusk.\n\n" % number for number in range(250_000))
 
 
 def inflating_pdf() -> bytes:

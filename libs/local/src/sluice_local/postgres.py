@@ -130,6 +130,7 @@ class PostgresCluster:
             "unix_socket_directories": "",  # a socket's path may have a hundred characters, a folder's has more
             "max_connections": str(MAX_CONNECTIONS),
             "log_checkpoints": "off",
+            "log_error_verbosity": "terse",  # the details of an error quote rows: names and texts of documents
             **self._settings,
         }
         return [option for name, value in settings.items() for option in ("-c", f"{name}={value}")]

@@ -1,0 +1,76 @@
+"""Counts the processes, open files and database sessions of a stack, to see that faults leave none behind."""
+
+import ctypes
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import psutil
+from oracle import Oracle
+
+from sluice_local.stack import LocalStack
+
+_PR_SET_CHILD_SUBREAPER = 36
+MORE_FILES = 32
+"""So many more than at the beginning may be open in one process: pools and clients open what they need once."""
+MOST_SESSIONS = 12
+"""So many may every process keep: its pool, and a few beside it for heartbeats and the like."""
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every process whose own parent dies, so that none can hide."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Census:
+    """What there is of a stack while it has nothing to do."""
+
+    processes: Counter[str]
+    files: Counter[str]
+    sessions: Counter[str]
+    strangers: frozenset[int]
+    """Children of this process that belong to no part of the stack."""
+
+    def grown_since(self, base: "Census") -> list[str]:
+        """What there is more of than there may be."""
+        return [*self._grown(base)]
+
+    def _grown(self, base: "Census") -> Iterator[str]:
+        for name, number in self.processes.items():
+            if number > base.processes[name]:
+                yield f"{name} has {number} processes, at first {base.processes[name]}"
+        for name, number in self.files.items():
+            if number > base.files[name] + MORE_FILES:
+                yield f"{name} has {number} open files, at first {base.files[name]}"
+        for service, number in self.sessions.items():
+            count = sum(name.rstrip("0123456789") == service for name in self.processes)
+            if number > MOST_SESSIONS * count:
+                yield f"{count} {service} have {number} database sessions"
+        for pid in self.strangers - base.strangers:
+            yield f"process {pid} belongs to nobody any more"
+
+
+def census_of(stack: LocalStack, oracle: Oracle) -> Census:
+    """Count now; sessions by service."""
+    processes, files = Counter[str](), Counter[str]()
+    parts = {record.pid: record.name for record in stack.processes()}
+    for pid, name in parts.items():
+        process = psutil.Process(pid)
+        if name != "postgres":  # whose children are the sessions
+            processes[name] = 1 + len(process.children(recursive=True))
+            files[name] = process.num_fds()
+    sessions = oracle.query(
+        "SELECT split_part(application_name, '-', 2), count(*) FROM pg_stat_activity "
+        "WHERE application_name LIKE 'sluice-%' GROUP BY 1"
+    )
+    children = psutil.Process().children()
+    strangers = {child.pid for child in children if child.pid not in parts and _is_running(child)}
+    return Census(processes, files, Counter(dict(sessions)), frozenset(strangers))
+
+
+def _is_running(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
