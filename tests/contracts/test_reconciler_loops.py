@@ -25,16 +25,20 @@ class Queue:
 
     def __init__(self) -> None:
         self.is_away = False
+        self.is_full = False
+        self.takes: int | None = None
         self.tasks: list[object] = []
 
-    def ping(self) -> None:
+    def has_room(self, _queue: str) -> bool:
         if self.is_away:
             raise QueueUnavailable("away")
+        return not self.is_full
 
     def send(self, tasks) -> int:
-        self.ping()
-        self.tasks += tasks
-        return len(self.tasks)
+        """As a broker that takes so many more."""
+        taken = tasks[: self.takes]
+        self.tasks += taken
+        return len(taken)
 
 
 class Reconciled:
@@ -132,3 +136,31 @@ def test_while_redis_is_away_no_hint_is_put_off(reconciled):
     reconciled.loops.dispatch()
 
     assert reconciled.queue.tasks == [ExtractDocument(document_id=document_id)]
+
+
+def test_while_a_queue_has_enough_its_hints_wait_without_being_put_off(reconciled):
+    document_id = reconciled.protocol.accept().document_id
+    reconciled.protocol.let_timers_pass()
+    reconciled.queue.is_full = True
+    reconciled.loops.dispatch()
+    assert reconciled.queue.tasks == []
+
+    reconciled.queue.is_full = False
+    reconciled.loops.dispatch()
+
+    assert reconciled.queue.tasks == [ExtractDocument(document_id=document_id)]
+
+
+def test_hints_that_could_not_be_sent_are_due_again_at_once(reconciled):
+    for _ in range(3):
+        reconciled.protocol.accept()
+    claim = reconciled.protocol.extracted([1])
+    reconciled.protocol.let_timers_pass()
+    reconciled.queue.takes = 1
+    reconciled.loops.dispatch()
+
+    reconciled.queue.takes = None
+    reconciled.loops.dispatch()
+
+    assert len(reconciled.queue.tasks) == len(set(reconciled.queue.tasks)) == 4
+    assert EmbedBatch(run_id=claim.run_id, batch_no=0) in reconciled.queue.tasks

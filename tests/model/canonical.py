@@ -18,9 +18,7 @@ from model.world import Batch, Document, Kind, Run, Stage, Worker, World
 from sluice_common.status import BatchState, Lifecycle, RunState, State
 
 _COLLECTED = {
-    Run(state, content=0, named_after=0, gc_pass=gc_pass)
-    for state in (RunState.ABANDONED, RunState.SUPERSEDED)
-    for gc_pass in (1, 2)
+    Run(state, content=0, gc_pass=gc_pass) for state in (RunState.ABANDONED, RunState.SUPERSEDED) for gc_pass in (1, 2)
 }
 """Runs of which nothing is left and that are not due again."""
 
@@ -113,7 +111,7 @@ def _plain_document(document: Document) -> Document:
 def _plain_run(run: Run, is_published: bool, max_losses: int) -> Run:  # noqa: FBT001 - cached by position
     is_dead = run.state in (RunState.ABANDONED, RunState.SUPERSEDED)
     if is_dead and not run.batches and run.gc_pass:
-        return Run(run.state, content=0, named_after=0, gc_pass=min(run.gc_pass, 2), due=run.due)
+        return Run(run.state, content=0, gc_pass=min(run.gc_pass, 2), due=run.due)
     if is_dead:
         batches = tuple(Batch(batch.state, int(batch.state is BatchState.RUNNING)) for batch in run.batches)
         return run._replace(batches=batches, excused=frozenset())

@@ -19,7 +19,7 @@ def claim_extraction(world: World, rules: Rules) -> Iterator[Step]:
     if len(world.runs) >= rules.max_runs:
         return
     run_id = len(world.runs) + 1
-    run = Run(RunState.EXTRACTING, content=document.content, named_after=document.content)
+    run = Run(RunState.EXTRACTING, content=document.content)
     claimed = world._replace(runs=(*world.runs, run)).with_document(
         state=State.EXTRACTING, active_run=run_id, tries=document.tries + 1
     )

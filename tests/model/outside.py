@@ -74,15 +74,16 @@ def _replace(world: World, rules: Rules) -> Iterator[Step]:
 
 
 def _embed_again(world: World, rules: Rules) -> Iterator[Step]:
-    """`_EMBED_AGAIN`, `_COPY_RUN`, `_COPY_BATCHES` and `_COPY_RUN_CHUNKS` in batches.py."""
+    """`_LOCK_PUBLISHED`, `_EMBED_AGAIN`, `_COPY_RUN`, `_COPY_BATCHES` and `_COPY_RUN_CHUNKS` in batches.py."""
     document = world.document
     if document.published_run is None or document.state not in ENDED or len(world.runs) >= rules.max_runs:
         return
     old, run_id = world.run(document.published_run), len(world.runs) + 1
+    if rules.keep(Protection.NEWEST_CONTENT) and old.content != document.content:
+        return
     new = Run(
         RunState.EMBEDDING,
         content=old.content,
-        named_after=old.named_after if rules.keep(Protection.OWN_NAME) else document.content,
         n_batches=old.n_batches,
         batches=(Batch(),) * len(old.batches),
     )

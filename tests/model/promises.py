@@ -106,11 +106,12 @@ def _search_sees_one_whole_run(world: World, rules: Rules) -> Iterator[str]:
         yield f"run {run_id} is published without {_shown(wanted - visible)}"
 
 
-def _names_are_right(world: World, _rules: Rules) -> Iterator[str]:
-    run_id = world.document.published_run
-    if run_id and world.run(run_id).content != world.run(run_id).named_after:
-        run = world.run(run_id)
-        yield f"a search shows chunks of original {run.content} under the name of original {run.named_after}"
+def _ready_means_the_newest_content(world: World, _rules: Rules) -> Iterator[str]:
+    document = world.document
+    if document.state is State.COMPLETED and document.published_run:
+        content = world.run(document.published_run).content
+        if content != document.content:
+            yield f"the document is ready with original {content}, and original {document.content} is newer"
 
 
 def _tries_are_own_faults(world: World, _rules: Rules) -> Iterator[str]:
@@ -129,7 +130,7 @@ _ALWAYS: tuple[Callable[[World, Rules], Iterator[str]], ...] = (
     _done_batches_are_counted,
     _verifying_begins_when_all_is_done,
     _search_sees_one_whole_run,
-    _names_are_right,
+    _ready_means_the_newest_content,
     _tries_are_own_faults,
 )
 

@@ -25,7 +25,7 @@ class Protection(StrEnum):
     COUNT_REOPENED = "reopened batches are no longer counted as done"
     SUPERSEDE = "the run that was published before is retired"
     SEARCH_BY_RUN = "a search shows points of the published run only"
-    OWN_NAME = "the document's name at a search is that of the content its published run was made from"
+    NEWEST_CONTENT = "only a run of the document's newest content is embedded again"
 
     REAP_ABANDONS = "a run whose lease ran out is abandoned"
     EXHAUSTED_FAILS = "a batch without tries left fails its document"

@@ -130,8 +130,8 @@ PLANTS = (
     ),
     _plant(Protection.SEARCH_BY_RUN, "a search shows the points of batch 0 of run 1", max_batches=1),
     _plant(
-        Protection.OWN_NAME,
-        "a search shows chunks of original 1 under the name of original 2",
+        Protection.NEWEST_CONTENT,
+        "the document is ready with original 1, and original 2 is newer",
         wishes=frozenset({"replace", "embed_again"}),
         faults=frozenset({"setback"}),
         budget=Budget(wishes=2, faults=1),

@@ -49,9 +49,7 @@ class Run(NamedTuple):
 
     state: RunState
     content: int
-    """No column: the original whose chunks these are."""
-    named_after: int
-    """The original that the join of a search finds for it, by `request_no`."""
+    """The original whose chunks these are, found by the run's `request_no`."""
     n_batches: int | None = None
     n_done: int = 0
     gc_pass: int = 0

@@ -12,13 +12,17 @@ TASKS = [EmbedBatch(run_id=1, batch_no=number) for number in range(3)]
 
 
 class Queue:
-    """A queue that can be away, or hang until it is let go."""
+    """A queue that can be away, hold enough already, or hang until it is let go."""
 
-    def __init__(self, *, is_away: bool = False) -> None:
+    def __init__(self, *, is_away: bool = False, most: int = 10_000) -> None:
         self.sent: list[EmbedBatch] = []
         self.is_away = is_away
+        self.most = most
         self.let_go = threading.Event()
         self.let_go.set()
+
+    def has_room(self, _queue: str) -> bool:
+        return len(self.sent) < self.most
 
     def send(self, task: EmbedBatch) -> None:
         self.let_go.wait(10)
@@ -36,6 +40,13 @@ def test_every_task_is_sent_in_order():
 
 def test_a_queue_that_is_away_is_no_error_and_is_asked_once():
     assert Hints(Queue(is_away=True)).send(TASKS) == 0
+
+
+def test_a_queue_that_has_enough_gets_no_more():
+    queue = Queue(most=2)
+
+    assert Hints(queue).send(TASKS) == 2
+    assert queue.sent == TASKS[:2]
 
 
 def test_nobody_waits_for_a_queue_that_hangs():

@@ -4,13 +4,14 @@ import os
 
 import pytest
 
-from sluice_common.settings import EmbeddingsSettings, ServiceSettings, SettingsError, load_settings
+from sluice_common.settings import EmbeddingsSettings, QdrantSettings, ServiceSettings, SettingsError, load_settings
 
 MINIMAL = {"SLUICE_DATABASE__URL": "postgresql://u:p@h/d", "SLUICE_BROKER__URL": "redis://h/0"}
 
 
 class ExampleSettings(ServiceSettings):
     embeddings: EmbeddingsSettings | None = None
+    qdrant: QdrantSettings | None = None
 
 
 @pytest.fixture
@@ -66,6 +67,30 @@ def test_the_env_file_is_utf_8_and_the_environment_wins(load):
 
     assert settings.embeddings.model == "한국어-모델"
     assert settings.times.lease_s == 9
+
+
+PARTS = {
+    "SLUICE_EMBEDDINGS__BASE_URL": "http://h/v1",
+    "SLUICE_EMBEDDINGS__MODEL": "m",
+    "SLUICE_QDRANT__URL": "http://q",
+}
+
+
+def test_the_longest_waits_follow_from_the_lease(load):
+    settings = load({**MINIMAL, **PARTS, "SLUICE_TIMES__LEASE_S": "12"})
+
+    assert (settings.embeddings.timeout_s, settings.qdrant.timeout_s) == (6, 2)
+
+
+def test_a_wait_that_is_set_is_not_derived(load):
+    settings = load({**MINIMAL, **PARTS, "SLUICE_TIMES__LEASE_S": "12", "SLUICE_QDRANT__TIMEOUT_S": "3"})
+
+    assert (settings.embeddings.timeout_s, settings.qdrant.timeout_s) == (6, 3)
+
+
+def test_waits_that_do_not_fit_into_the_lease_are_refused_by_their_names(load):
+    with pytest.raises(SettingsError, match=r"SLUICE_EMBEDDINGS__TIMEOUT_S and .*, 70 s together.*LEASE_S, 60 s"):
+        load({**MINIMAL, **PARTS, "SLUICE_EMBEDDINGS__TIMEOUT_S": "60"})
 
 
 def test_secrets_do_not_show_when_settings_are_printed(load):

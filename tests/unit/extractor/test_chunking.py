@@ -67,6 +67,15 @@ def test_pages_fed_one_by_one_make_the_same_chunks_as_the_whole_text(texts, size
     ]
 
 
+@given(WORDS, st.integers(1, 50), SIZES)
+def test_parts_cut_anywhere_make_the_same_chunks_as_the_whole_text(text, length, sizes):
+    parts = [Page(None, text[start : start + length]) for start in range(0, len(text), length)]
+
+    assert [(chunk.char_start, chunk.text) for chunk in chunks_of(parts, *sizes)] == [
+        (chunk.char_start, chunk.text) for chunk in chunks_of([Page(None, text)], *sizes)
+    ]
+
+
 @given(PAGES)
 def test_the_pages_of_a_chunk_are_those_its_text_touches(texts):
     chunks = chunks_of(numbered(texts), 30, 5)

@@ -10,7 +10,7 @@ from sluice_common.errors import EmptyDocument, Encrypted, OcrRequired, Unsuppor
 from sluice_extractor.parsing.by_type import open_document
 from sluice_extractor.parsing.cleaning import clean_text
 from sluice_extractor.parsing.original import Original
-from sluice_extractor.parsing.page import Page, parts_of
+from sluice_extractor.parsing.page import PART_CHARS, Page, parts_of
 
 READERS = ["pdfium", "pypdf"]
 
@@ -161,13 +161,13 @@ def test_markdown_headings_are_sections_and_code_is_not():
     assert [(heading.level, heading.title) for heading in page.headings] == [(1, "One"), (2, "Two link"), (3, "Three")]
 
 
-def test_parts_of_a_long_text_joined_by_blank_lines_are_the_text():
-    text = ("line\n" * 60_000 + "\n") * 3
-
+@pytest.mark.parametrize("text", [("line\n" * 60_000 + "\n") * 3, "one line without an end " * 50_000])
+def test_a_long_text_comes_in_parts_of_bounded_size_that_together_are_the_text(text):
     parts = list(parts_of(text))
 
     assert len(parts) > 1
-    assert "\n\n".join(part.text for part in parts) == text
+    assert max(len(part.text) for part in parts) <= PART_CHARS
+    assert "".join(part.text for part in parts) == text
 
 
 def test_text_is_cleaned_of_what_stores_refuse_and_otherwise_left_as_written():

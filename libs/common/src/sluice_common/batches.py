@@ -247,10 +247,13 @@ _PUBLISH_RUN = sa.text("""
 
 _SUPERSEDE_RUN = sa.text("UPDATE runs SET state = 'superseded', gc_at = now() + :grace WHERE id = :run_id")
 
+# What is ready is the newest content: the chunks of an older one, whose replacement failed, are never made ready again.
 _LOCK_PUBLISHED = sa.text("""
     SELECT published_run, request_no FROM documents
     WHERE id = :id AND tenant_id = :tenant_id AND lifecycle = 'active' AND published_run IS NOT NULL
       AND state IN ('completed', 'failed', 'cancelled')
+      AND NOT EXISTS (SELECT 1 FROM originals o JOIN runs r ON r.id = documents.published_run
+                      WHERE o.document_id = documents.id AND o.request_no > r.request_no)
     FOR NO KEY UPDATE
 """)
 
@@ -527,7 +530,8 @@ class Batches:
         """Make a new run from the chunks of the published one, to be embedded without extracting anything again.
 
         Returns:
-            The new run's id; None when the document is unfinished, not active or has no published run.
+            The new run's id; None when the document is unfinished, not active or has no published run of its
+            newest content.
         """
         with self._database.transaction() as connection:
             document = one(connection, _LOCK_PUBLISHED, id=document_id, tenant_id=tenant_id)

@@ -24,14 +24,20 @@ class Hints:
         self._queue = queue
 
     def send(self, tasks: Iterable[Task]) -> int:
-        """Send each task; returns how many went out. Never raises."""
+        """Send each task, in order; returns how many went out. Never raises.
+
+        The rest waits for the dispatch loop: after a failure, because asking a dead broker for each would cost
+        seconds, and when a queue is full, because its workers have enough to do.
+        """
         sent = 0
         for task in tasks:
             try:
+                if not self._queue.has_room(task.queue):
+                    return sent
                 self._queue.send(task)
             except QueueUnavailable:
                 log.warning("hint_not_sent", actor=task.actor)
-                return sent  # the dispatch loop sends them all; asking a dead broker for each would cost seconds
+                return sent
             sent += 1
         return sent
 

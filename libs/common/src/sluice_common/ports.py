@@ -225,6 +225,13 @@ class TaskQueue(Protocol):
             QueueUnavailable: not sent; the dispatch loop will send it later.
         """
 
+    def has_room(self, queue: str) -> bool:
+        """Whether *queue* holds so little that another hint is of use; a backlog waits in the table.
+
+        Raises:
+            QueueUnavailable: no answer.
+        """
+
     def epoch(self) -> tuple[str, int]:
         """The server's identity and a counter that this call increments: going back means that it forgot."""
 

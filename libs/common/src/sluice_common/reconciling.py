@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from sluice_common import events
 from sluice_common.batches import fail_document
-from sluice_common.contract import EmbedBatch, ExtractDocument, Task, VerifyRun
+from sluice_common.contract import EMBED_QUEUE, EXTRACT_QUEUE, EmbedBatch, ExtractDocument, Task, VerifyRun
 from sluice_common.database import Database, one, rows
 from sluice_common.errors import FailureCode
 from sluice_common.failpoints import marked, reach
@@ -21,13 +21,15 @@ from sluice_common.times import Times
 WINDOW = 1000
 """Hints of one kind in flight at most: a backlog waits in PostgreSQL, not in Redis."""
 
+_QUEUE_OF_STATE = {"queued": EXTRACT_QUEUE, "verifying": EMBED_QUEUE}
+
 # In turn over tenants: the first waiting document of each, then the second of each, and so on.
 _DISPATCH_DOCUMENTS = sa.text("""
     WITH due AS (
         SELECT d.id FROM documents d JOIN (
             SELECT id, row_number() OVER (PARTITION BY tenant_id ORDER BY priority, dispatch_after) AS turn
             FROM documents
-            WHERE lifecycle = 'active' AND state IN ('queued', 'verifying')
+            WHERE lifecycle = 'active' AND state IN ('queued', 'verifying') AND state = ANY(:states)
               AND (dispatch_after <= now() OR dispatch_after > now() + :far)
               AND (not_before <= now() OR not_before > now() + :far)
         ) AS waiting ON waiting.id = d.id
@@ -35,7 +37,7 @@ _DISPATCH_DOCUMENTS = sa.text("""
         ORDER BY d.priority, waiting.turn, d.dispatch_after LIMIT :room FOR NO KEY UPDATE OF d SKIP LOCKED)
     UPDATE documents d
     SET dispatch_count = dispatch_count + 1,
-        dispatch_after = now() + LEAST(:resend * power(2, LEAST(dispatch_count, 6)), :longest)
+        dispatch_after = now() + :resend * power(2, LEAST(dispatch_count, 3))
     FROM due WHERE d.id = due.id RETURNING d.id, d.state, d.active_run
 """)
 
@@ -47,8 +49,18 @@ _DISPATCH_BATCHES = sa.text("""
         ORDER BY dispatch_after LIMIT :room FOR NO KEY UPDATE SKIP LOCKED)
     UPDATE batches b
     SET dispatch_count = dispatch_count + 1,
-        dispatch_after = now() + LEAST(:resend * power(2, LEAST(dispatch_count, 6)), :longest)
+        dispatch_after = now() + :resend * power(2, LEAST(dispatch_count, 3))
     FROM due WHERE b.run_id = due.run_id AND b.batch_no = due.batch_no RETURNING b.run_id, b.batch_no
+""")
+
+_NOT_SENT_DOCUMENTS = sa.text("""
+    UPDATE documents SET dispatch_after = now(), dispatch_count = GREATEST(dispatch_count - 1, 0)
+    WHERE id = ANY(:ids) AND dispatch_after IS NOT NULL
+""")
+_NOT_SENT_BATCHES = sa.text("""
+    UPDATE batches b SET dispatch_after = now(), dispatch_count = GREATEST(dispatch_count - 1, 0)
+    FROM unnest(CAST(:run_ids AS bigint[]), CAST(:batch_nos AS int[])) AS sent(run_id, batch_no)
+    WHERE b.run_id = sent.run_id AND b.batch_no = sent.batch_no AND b.state = 'pending'
 """)
 
 _DOCUMENTS_IN_FLIGHT = sa.text("""
@@ -132,6 +144,8 @@ _EXTEND_DEADLINES = sa.text("""
     UPDATE documents SET deadline = deadline + :by
     WHERE state IN ('queued', 'extracting', 'embedding', 'verifying') AND lifecycle = 'active'
 """)
+
+_EXTEND_KEYS = sa.text("UPDATE idempotency_keys SET expires_at = expires_at + :by")
 
 _EPOCH = sa.text("SELECT redis_run, redis_seq FROM keeper WHERE id = 1 FOR UPDATE")
 _SET_EPOCH = sa.text("UPDATE keeper SET redis_run = :run, redis_seq = :seq WHERE id = 1")
@@ -260,14 +274,15 @@ class Reconciling:
         self._times = times
 
     @marked("dispatch")
-    def due_tasks(self) -> list[Task]:
-        """The hints to send now; each row's next one is put off further each time."""
-        pace = {"far": self._times.far, "resend": self._times.resend, "longest": self._times.longest}
+    def due_tasks(self, queues: Collection[str] = (EXTRACT_QUEUE, EMBED_QUEUE)) -> list[Task]:
+        """The hints to send now on *queues*; each row's next one is put off further each time."""
+        pace = {"far": self._times.far, "resend": self._times.resend}
+        states = [state for state, queue in _QUEUE_OF_STATE.items() if queue in queues]
         with self._database.transaction() as connection:
             room = _room(connection, _DOCUMENTS_IN_FLIGHT)
-            documents = rows(connection, _DISPATCH_DOCUMENTS, room=room, **pace)
+            documents = rows(connection, _DISPATCH_DOCUMENTS, states=states, room=room, **pace)
         with self._database.transaction() as connection:
-            room = _room(connection, _BATCHES_IN_FLIGHT)
+            room = _room(connection, _BATCHES_IN_FLIGHT) if EMBED_QUEUE in queues else 0
             batches = rows(connection, _DISPATCH_BATCHES, room=room, **pace)
         tasks: list[Task] = [
             ExtractDocument(document_id=row.id)
@@ -277,9 +292,23 @@ class Reconciling:
         ]
         return tasks + [EmbedBatch(run_id=row.run_id, batch_no=row.batch_no) for row in batches]
 
+    def not_sent(self, tasks: Sequence[Task]) -> None:
+        """Make due again at once what `due_tasks` gave out and nobody could send."""
+        documents = [task.document_id for task in tasks if isinstance(task, ExtractDocument | VerifyRun)]
+        batches = [task for task in tasks if isinstance(task, EmbedBatch)]
+        with self._database.transaction() as connection:
+            connection.execute(_NOT_SENT_DOCUMENTS, {"ids": documents})
+        with self._database.transaction() as connection:
+            keys = {"run_ids": [task.run_id for task in batches], "batch_nos": [task.batch_no for task in batches]}
+            connection.execute(_NOT_SENT_BATCHES, keys)
+
     @marked("notice_epoch")
-    def notice_epoch(self, run: str, seq: int) -> bool:
+    def notice_epoch(self, ask: Callable[[], tuple[str, int]]) -> bool:
         """Compare the broker's identity and counter with what they were.
+
+        Args:
+            ask: the broker; called while no other reconciler can, or one that is late would count an older
+                number as a broker that went back.
 
         Returns:
             True when the broker forgot something: every waiting row is due at once.
@@ -287,6 +316,7 @@ class Reconciling:
         with self._database.transaction() as connection:
             known = one(connection, _EPOCH)
             assert known is not None, "the first migration writes this row"
+            run, seq = ask()
             connection.execute(_SET_EPOCH, {"run": run, "seq": seq})
             if known.redis_run == run and seq > known.redis_seq:
                 return False
@@ -345,7 +375,7 @@ class Reconciling:
         return failed
 
     def extend_deadlines(self, by: timedelta) -> bool:
-        """Move the deadlines of all unfinished documents along with a clock that jumped ahead.
+        """Move the deadlines of unfinished documents, and of idempotency keys, along with a clock that jumped ahead.
 
         Returns:
             False when another reconciler has just done so for the same jump.
@@ -354,6 +384,7 @@ class Reconciling:
             if one(connection, _CLOCK_MOVED, lease=self._times.lease) is None:
                 return False
             connection.execute(_EXTEND_DEADLINES, {"by": by})
+            connection.execute(_EXTEND_KEYS, {"by": by})
             return True
 
     @marked("collect")

@@ -3,9 +3,9 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 PREFIX = "SLUICE_"
@@ -45,7 +45,9 @@ class QdrantSettings(Section):
     prefer_grpc: bool = Field(default=False, description="Use gRPC, which costs a quarter of the CPU.")
     grpc_port: int = Field(default=6334, ge=1, le=65535, description="Port of Qdrant's gRPC interface.")
     index_prefix: str = Field(default="sluice", pattern=r"^[a-z0-9_-]{1,32}$", description="Begins the index's name.")
-    timeout_s: float = Field(default=10, gt=0, le=60, description="Longest wait for one answer.")
+    timeout_s: float = Field(
+        default=10, gt=0, le=60, description="Longest wait for one answer; a sixth of the lease unless it is set."
+    )
 
 
 class EmbeddingsSettings(Section):
@@ -57,7 +59,9 @@ class EmbeddingsSettings(Section):
     batch_size: int = Field(default=128, ge=1, le=2048, description="Most texts in one request.")
     max_in_flight: int = Field(default=16, ge=1, le=256, description="Most requests under way at once.")
     linger_s: float = Field(default=0.003, ge=0, le=1, description="How long a request waits to be filled.")
-    timeout_s: float = Field(default=30, gt=0, le=300, description="Longest wait for one answer.")
+    timeout_s: float = Field(
+        default=30, gt=0, le=300, description="Longest wait for one answer; half of the lease unless it is set."
+    )
     max_tokens: int = Field(default=8191, ge=64, description="Longest text the model takes; longer ones are cut.")
 
 
@@ -204,12 +208,38 @@ class DatabaseOnlySettings(BaseSettings):
         return init_settings, env_settings, dotenv_settings
 
 
+_PARTS_OF_LEASE = {"embeddings": (2, 300.0), "qdrant": (6, 60.0)}
+"""Which part of the lease one answer may take, and the longest wait of all."""
+
+
 class ServiceSettings(DatabaseOnlySettings):
     """Settings that every service has."""
 
     broker: BrokerSettings
     times: TimesSettings = TimesSettings()
     metrics: MetricsSettings = MetricsSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _derive_timeouts(cls, values: Any) -> Any:  # what the sources give, not validated yet
+        lease_s = _lease_in(values)
+        for section, (part, longest_s) in _PARTS_OF_LEASE.items():
+            given = values.get(section)
+            if lease_s is not None and isinstance(given, dict):
+                values[section] = {"timeout_s": min(lease_s / part, longest_s)} | given
+        return values
+
+    @model_validator(mode="after")
+    def _fit_into_the_lease(self) -> Self:
+        """What a worker waits for while it holds a batch must end before somebody else takes the batch over."""
+        sections = [getattr(self, name, None) for name in _PARTS_OF_LEASE]
+        timeouts = [section.timeout_s for section in sections if section is not None]
+        if sum(timeouts) >= self.times.lease_s:
+            raise ValueError(
+                f"SLUICE_EMBEDDINGS__TIMEOUT_S and SLUICE_QDRANT__TIMEOUT_S, {sum(timeouts):g} s together, "
+                f"must be less than SLUICE_TIMES__LEASE_S, {self.times.lease_s:g} s"
+            )
+        return self
 
 
 S = TypeVar("S", bound=DatabaseOnlySettings)
@@ -251,6 +281,18 @@ def _refuse_unknown(environment: Mapping[str, str]) -> None:
         raise SettingsError("\n".join(f"{name}: there is no such setting" for name in unknown))
 
 
+def _lease_in(values: Any) -> float | None:  # as above
+    """The lease, where one was given that can be read; what cannot is refused by its own section."""
+    times = values.get("times")
+    given = times.lease_s if isinstance(times, TimesSettings) else (times or {}).get("lease_s")
+    try:
+        return None if given is None else float(given)
+    except (TypeError, ValueError):
+        return None
+
+
 def _describe(item: Any) -> str:  # pydantic's ErrorDetails; a TypedDict of another package
+    if not item["loc"]:  # about several settings, which the text names
+        return str(item["msg"])
     name = PREFIX + DELIMITER.join(str(part) for part in item["loc"]).upper()
     return f"{name}: {item['msg']}"

@@ -40,6 +40,12 @@ MAINTENANCE_CHANCE = 100_000
 DEAD_MESSAGE_TTL_MS = 3_600_000
 
 
+MOST_WAITING = 1000
+"""Hints in one queue. More would say nothing that the table does not, and Redis would grow with the backlog."""
+
+_ROOM_KEPT_S = 0.5
+
+
 class HintBroker(RedisBroker):
     """Dramatiq's broker without its delayed messages: a time in the table is what delays here.
 
@@ -58,6 +64,7 @@ class DramatiqQueue:
 
     def __init__(self, broker: RedisBroker) -> None:
         self._broker = broker
+        self._rooms: dict[str, tuple[float, bool]] = {}
 
     @marked("queue.send")
     def send(self, task: Task) -> None:
@@ -70,6 +77,22 @@ class DramatiqQueue:
             self._broker.enqueue(message_of(task))
         except (redis.RedisError, ConnectionClosed) as error:
             raise QueueUnavailable(type(error).__name__) from error
+
+    def has_room(self, queue: str) -> bool:
+        """Whether *queue* holds so little that another hint is of use; asked of Redis twice a second at most.
+
+        Raises:
+            QueueUnavailable: no answer.
+        """
+        asked_at_s, had_room = self._rooms.get(queue, (float("-inf"), True))
+        if time.monotonic() - asked_at_s < _ROOM_KEPT_S:
+            return had_room
+        try:
+            waiting = int(self._broker.client.llen(f"{self._broker.namespace}:{queue}"))
+        except redis.RedisError as error:
+            raise QueueUnavailable(type(error).__name__) from error
+        self._rooms[queue] = (time.monotonic(), waiting < MOST_WAITING)
+        return waiting < MOST_WAITING
 
     def epoch(self) -> tuple[str, int]:
         """The server's run id and a counter that this call increments; either one changes when Redis forgets.

@@ -36,7 +36,7 @@ class Times:
 
     @property
     def resend(self) -> timedelta:
-        """First pause between two hints for the same row; doubles up to `longest`."""
+        """First pause between two hints for the same row; doubles three times."""
         return self.lease / 4
 
     @property

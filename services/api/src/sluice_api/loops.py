@@ -13,7 +13,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from sluice_common.batches import Batches
-from sluice_common.contract import EMBED_QUEUE, EmbedBatch, Task
+from sluice_common.contract import EMBED_QUEUE, EXTRACT_QUEUE, EmbedBatch, Task
 from sluice_common.hints import Hints
 from sluice_common.ports import ObjectStore, StoredObject, VectorStore
 from sluice_common.reconciling import Purge, Reconciling
@@ -124,14 +124,17 @@ class Loops:
 
     def dispatch(self) -> None:
         """Send again what the queue may have lost; the outbox, the retry timer and the fair release in one."""
-        self.queue.ping()  # while Redis is away, no row's next hint is put off
-        tasks = self.reconciling.due_tasks()
-        self.hints.send(tasks)
-        self.metrics.count_resent(tasks)
+        # asked first: while Redis is away or has enough, no row's next hint is put off
+        queues = [queue for queue in (EXTRACT_QUEUE, EMBED_QUEUE) if self.queue.has_room(queue)]
+        tasks = self.reconciling.due_tasks(queues)
+        sent = self.hints.send(tasks)
+        self.metrics.count_resent(tasks[:sent])
+        if sent < len(tasks):
+            self.reconciling.not_sent(tasks[sent:])
 
     def notice_epoch(self) -> None:
         """When Redis forgot, every waiting row is due at once."""
-        if self.reconciling.notice_epoch(*self.queue.epoch()):
+        if self.reconciling.notice_epoch(self.queue.epoch):
             self.metrics.count_found("redis_forgot", 1)
             log.warning("redis_epoch_changed")
 

@@ -43,7 +43,7 @@ class PageBoxes:
 
 @dataclass(frozen=True)
 class Chunk:
-    """A span of a document's text, which is the texts of its pages joined by two newlines.
+    """A span of a document's text: the texts of its pages joined by two newlines, or its parts as they are.
 
     `text` is exactly `document_text[char_start:char_end]`. `section` is the path of headings at its start.
     """
@@ -95,12 +95,12 @@ class Chunker:
         self._is_first_page = True
 
     def feed(self, page: Page) -> list[Chunk]:
-        """Add a page.
+        """Add a page, or a part of a document that has no pages.
 
         Returns:
             The chunks that became certain, in order.
         """
-        if not self._is_first_page:
+        if not self._is_first_page and page.number is not None:
             self._text += PAGE_SEPARATOR
         self._is_first_page = False
         start = self._base + len(self._text)

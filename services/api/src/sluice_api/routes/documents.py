@@ -413,7 +413,10 @@ def _embed_again(request: Request, deps: ApiDeps, admission: Admission, view: Do
         raise invalid_field("/from", "No run of the document was ever published; process it from 'extract'.")
     _refuse_when_full(admission, view)
     # Its batches have their dispatch time; the dispatch loop sends their hints.
-    return deps.batches.embed_again(view.tenant_id, view.id, request_id=request_id_of(request.scope)) is not None
+    run_id = deps.batches.embed_again(view.tenant_id, view.id, request_id=request_id_of(request.scope))
+    if run_id is None and _is_ended(view):
+        raise invalid_field("/from", "The published run is of earlier content; process the newest from 'extract'.")
+    return run_id is not None
 
 
 def _refuse_when_full(admission: Admission, view: DocumentView) -> None:

@@ -53,27 +53,17 @@ class Page:
 
 
 PART_CHARS = 1 << 18
-"""A document without pages is handed on in parts of about this size, so that nobody holds it twice."""
+"""A document without pages is handed on in parts of this size, so that nobody holds it twice."""
 
 
 def parts_of(text: str, headings: tuple[Heading, ...] = ()) -> Iterator[Page]:
-    """Cut a text without pages at blank lines; the parts joined by two newlines are *text* again."""
+    """Cut a text without pages into parts that, one directly after the other, are *text* again."""
     first_heading = 0
-    for start, end in _bounds_of_parts(text):
+    for start in range(0, max(len(text), 1), PART_CHARS):
+        end = start + PART_CHARS
         last_heading = first_heading
         while last_heading < len(headings) and headings[last_heading].start < end:
             last_heading += 1
         own = tuple(Heading(h.start - start, h.level, h.title) for h in headings[first_heading:last_heading])
         first_heading = last_heading
         yield Page(None, text[start:end], headings=own)
-
-
-def _bounds_of_parts(text: str) -> Iterator[tuple[int, int]]:
-    start = 0
-    while len(text) - start > PART_CHARS:
-        end = text.find("\n\n", start + PART_CHARS)
-        if end < 0:
-            break
-        yield start, end
-        start = end + 2
-    yield start, len(text)

@@ -6,8 +6,12 @@ from sluice_extractor.parsing.encodings import Decoded, decode
 from sluice_extractor.parsing.original import OpenDocument, Original
 from sluice_extractor.parsing.page import Remark, parts_of
 
+_MOST_BYTES_OF_A_CHARACTER = 4  # only a text that is hardly more than escape sequences has more
+
 
 def read_text(original: Original) -> OpenDocument:
+    if len(original.content) > _MOST_BYTES_OF_A_CHARACTER * original.max_text_chars:  # decoding takes much memory
+        raise DocumentTooLarge(f"{len(original.content)} bytes, the limit is {original.max_text_chars} characters")
     decoded = decode(original.content)
     text = checked_text(clean_text(decoded.text), original)
     return OpenDocument("text/plain", decoded.encoding, None, parts_of(text), remarks_on(decoded))

@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 
-from sluice_common.errors import FailureCode, PipelineError
+from sluice_common.errors import DocumentTooLarge, FailureCode, PipelineError
 from sluice_extractor.parsing.by_type import open_document
 from sluice_extractor.parsing.original import Original
 from sluice_extractor.sandbox.frames import FrameWriter
@@ -78,7 +78,7 @@ def _report(order: ChildOrder, frames: FrameWriter, held: list[str]) -> None:
 
 def _read(order: ChildOrder, frames: FrameWriter, held: list[str]) -> None:
     original = Original(
-        content=_content(),
+        content=_content(order.memory_bytes),
         name=order.name,
         declared_type=order.declared_type,
         pdf_reader=order.pdf_reader,
@@ -92,6 +92,9 @@ def _read(order: ChildOrder, frames: FrameWriter, held: list[str]) -> None:
     frames.done(document.remarks)
 
 
-def _content() -> bytes:
+def _content(memory_bytes: int) -> bytes:
+    size_bytes = os.fstat(FILE_FD).st_size
+    if size_bytes > memory_bytes:  # trying it would end in no memory, three times
+        raise DocumentTooLarge(f"{size_bytes} bytes, a reader has {memory_bytes} bytes of memory")
     with os.fdopen(FILE_FD, "rb", closefd=False) as file:
         return file.read()
