@@ -132,7 +132,7 @@ class Rig:
             "SLUICE_TIMES__MAX_TRIES": "20",  # a child that is killed rightly costs a try, and here many are
             "SLUICE_RECONCILER__AUDIT_INTERVAL_S": "4",  # after five seconds the vector server drops idle connections
             "SLUICE_EMBEDDINGS__TIMEOUT_S": "3",
-            "SLUICE_QDRANT__TIMEOUT_S": "3",
+            "SLUICE_QDRANT__TIMEOUT_S": "1.5",
             "SLUICE_LIMITS__MIN_FREE_BYTES": "0",  # so that writes really meet the end of the disk
             "SLUICE_LOG__FORMAT": "json",  # a traceback for a person takes seconds of a busy machine to print
             "SLUICE_FAILPOINTS": str(self.failpoints.folder),
