@@ -11,8 +11,9 @@ from oracle import Oracle
 from sluice_local.stack import LocalStack
 
 _PR_SET_CHILD_SUBREAPER = 36
-MORE_FILES = 32
-"""So many more than at the beginning may be open in one process: pools and clients open what they need once."""
+MORE_FILES = 64
+"""So many more than at the beginning may be open in one process: its pools open what they need once (10 connections
+to PostgreSQL, up to 32 to the store, up to 16 to the provider), and at the beginning some had nothing to do yet."""
 MOST_SESSIONS = 12
 """So many may every process keep: its pool, and a few beside it for heartbeats and the like."""
 

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from sluice_common.database import Database, rows
+from sluice_common.database import Database, one, rows
 from sluice_common.ports import ScoredPoint
 
 
@@ -33,6 +33,13 @@ class Hit:
 
 
 _HIDDEN = sa.text("SELECT id FROM runs WHERE tenant_id = :tenant_id AND state <> 'published' AND gc_pass < 2")
+
+# A first publication takes nothing away; a later one retires a run whose points may be collected at once.
+_OVERTAKEN = sa.text("""
+    SELECT 1 FROM runs r
+    WHERE r.id = ANY(:hidden_runs) AND r.state = 'published'
+      AND EXISTS (SELECT 1 FROM runs o WHERE o.document_id = r.document_id AND o.state = 'superseded') LIMIT 1
+""")
 
 # On the primary: a replica that lags could show what was deleted.
 _RESOLVE = sa.text("""
@@ -61,6 +68,13 @@ class Hits:
         """The tenant's unpublished runs that may still have points: the store need not return those at all."""
         with self._database.single() as connection:
             return [row.id for row in rows(connection, _HIDDEN, tenant_id=tenant_id)]
+
+    def is_overtaken(self, hidden_runs: Sequence[int]) -> bool:
+        """Whether a run that a search left out has replaced another one since: its document may be missing."""
+        if not hidden_runs:
+            return False
+        with self._database.single() as connection:
+            return one(connection, _OVERTAKEN, hidden_runs=list(hidden_runs)) is not None
 
     def resolve(
         self, tenant_id: UUID, collection_ids: Sequence[UUID] | None, points: Sequence[ScoredPoint]

@@ -33,7 +33,7 @@ SPARE_POINTS = 10
 POINTS_PER_DOCUMENT = 4
 """Points asked for per document wanted, when only a document's best chunk counts."""
 
-MAX_ROUNDS = 6
+MAX_ROUNDS = 20
 """How often a search asks the store at most."""
 
 
@@ -163,9 +163,11 @@ def _published_hits(query: SearchQuery, ask: Ask, scope: SearchScope, deps: ApiD
         wanted = _above(points, query.score_threshold)
         found = deps.hits.resolve(scope.tenant_id, scope.collection_ids, wanted) if wanted else []
         hits = _best_of_each_document(found) if query.group_by_document else found
-        if len(found) < len(wanted) and (newer := _newer_scope(scope, deps)):
-            # A new run was published between the two questions: the store was asked for the old one, and the
-            # table knew the new one. Without this its document would be missing for the moment of the swap.
+        may_miss = len(found) < len(wanted) or deps.hits.is_overtaken(scope.hidden_runs)
+        if may_miss and (newer := _newer_scope(scope, deps)):
+            # A new run was published between the two questions: the store was asked for the old one, whose points
+            # may be gone already, and the table knew the new one. Without this its document would be missing for
+            # the moment of the swap.
             scope = newer
             continue
         is_all = len(points) < limit or len(wanted) < len(points)

@@ -1,0 +1,117 @@
+"""Promise 11: a rolling restart loses nothing and waits for nothing."""
+
+import itertools
+import os
+import random
+import signal
+import subprocess
+import threading
+import time
+from typing import Self
+from uuid import uuid4
+
+import psutil
+import pytest
+from faults.promises.parts import IS_LONG, LEASE_S, SEED, Site, accepted, bare, ended, text_about
+from oracle import wait_until
+
+ROUNDS = int(os.environ.get("ROUNDS", "50" if IS_LONG else "10"))
+TURNS = (("extractor", "embedder"), ("extractor2", "embedder2"))
+"""Which workers are restarted together: one of each stage, so that the other one of the stage goes on."""
+
+LONGEST_PAUSE_S = 5
+CLIENTS = 3
+PAUSE_S = 0.3
+
+
+class Load:
+    """Clients that go on uploading at a pace that the machine keeps up with; a context manager."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._stopping = threading.Event()
+        self._threads = [threading.Thread(target=self._upload, args=(n,), daemon=True) for n in range(CLIENTS)]
+        self.ids: list[str] = []
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join(timeout=60)
+
+    def _upload(self, number: int) -> None:
+        rng = random.Random(f"{SEED}:{number}")
+        with self._site.client(self._site.gateways()[number % 2]) as client:
+            for count in itertools.count():
+                if self._stopping.wait(PAUSE_S):
+                    return
+                word = f"zr{number}n{count}r{uuid4().hex[:6]}"
+                self.ids.append(accepted(client, text_about(word, rng.randint(1, 30)), f"{word}.txt"))
+
+
+def restart(site: Site, names: tuple[str, ...]) -> None:
+    """Tell workers to stop, and wait until their successors are ready, as every orchestrator does."""
+    old = [site.stack.pid_of(name) for name in names]
+    for name in names:
+        site.stack.kill(name, signal.SIGTERM)
+    wait_until(lambda: not any(psutil.pid_exists(pid) for pid in old), seconds=60, message=f"{names} do not stop")
+    site.stack.wait_until_ready()
+
+
+def test_every_worker_restarted_in_turn_under_load_costs_no_try_and_no_loss(site, client, figures):
+    restarts = 0
+    with Load(site) as load:
+        wait_until(lambda: len(load.ids) > 3, seconds=60, message="no upload was accepted")
+        for _ in range(ROUNDS):
+            for names in TURNS:
+                restart(site, names)
+                restarts += len(names)
+    outcomes = {ended(client, document_id)["status"] for document_id in load.ids}
+
+    assert outcomes == {"ready"}
+    chosen = ", ".join(f"'{bare(document_id)}'" for document_id in load.ids)
+    tries, losses = site.oracle.query(f"SELECT max(tries), sum(losses) FROM documents WHERE id IN ({chosen})")[0]
+    lost = site.oracle.query(f"SELECT COALESCE(sum(losses), 0) FROM batches WHERE document_id IN ({chosen})")[0][0]
+    assert (tries, losses, lost) == (1, 0, 0)
+    pause_s = longest_pause_s(site, chosen)
+    assert pause_s <= LONGEST_PAUSE_S
+    figures.note(
+        11,
+        f"{restarts} SIGTERMs to the workers in turn while {len(load.ids)} documents went through: no try, no loss, "
+        f"all ready, longest pause between two publications {pause_s:.1f} s",
+    )
+
+
+def longest_pause_s(site: Site, chosen: str) -> float:
+    statement = (
+        "SELECT COALESCE(max(pause), 0) FROM (SELECT EXTRACT(EPOCH FROM published_at - lag(published_at) "
+        f"OVER (ORDER BY published_at)) AS pause FROM runs WHERE document_id IN ({chosen}) AND state = 'published') p"
+    )
+    return float(site.oracle.query(statement)[0][0])
+
+
+@pytest.mark.parametrize("kind", ["extractor", "embedder"])
+def test_a_worker_with_another_lease_than_the_reconcilers_does_not_start(site, kind):
+    other = {"SLUICE_TIMES__LEASE_S": str(2 * LEASE_S), "SLUICE_METRICS__PORT": "0"}
+    command = psutil.Process(site.stack.pid_of(kind)).cmdline()
+
+    started_s = time.monotonic()
+    done = subprocess.run(
+        command,
+        env={**site.stack.environment_of(kind), **other},
+        capture_output=True,
+        timeout=120,
+        check=False,
+        text=True,
+    )
+
+    assert done.returncode == 1, done.stderr
+    said = [line for line in done.stderr.splitlines() if "times_disagree" in line]
+    assert len(said) == 1, done.stderr
+    assert f"{LEASE_S} s" in said[0]
+    assert f"{2 * LEASE_S} s" in said[0]
+    assert time.monotonic() - started_s < 90

@@ -1,0 +1,167 @@
+"""Users who do everything that can be done, again and again, and repeat what nobody answered."""
+
+import itertools
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Self
+from uuid import uuid4
+
+import httpx
+from faults.promises.parts import (
+    ENDED,
+    SEED,
+    SMALL_CHUNKS,
+    Site,
+    lose_points,
+    pdf_of,
+    plant_orphan,
+    text_about,
+    unreadable,
+)
+from faults.promises.provider import REFUSED
+
+PATIENCE_S = 120
+PAUSE_S = 0.1
+PARTS = 9
+"""Of a text: three batches."""
+
+
+class User(threading.Thread):
+    """Leads documents of every kind through their lives; a context manager."""
+
+    def __init__(self, site: Site, number: int) -> None:
+        super().__init__(name=f"user {number}", daemon=True)
+        self._site = site
+        self._number = number
+        self._rng = random.Random(f"{SEED}:{number}")
+        self._stopping = threading.Event()
+        self._lives: list[Callable[[str], None]] = [
+            self._reprocessed_and_deleted, self._cancelled, self._torn, self._refused, self._kept,
+        ]  # fmt: skip
+        self.documents = 0
+        self.kept: list[str] = []
+        """What stays, and is ready."""
+        self.wrong: list[str] = []
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self.join(timeout=2 * PATIENCE_S)
+
+    def run(self) -> None:
+        for live in itertools.cycle(self._lives[self._number :] + self._lives[: self._number]):
+            if self._stopping.wait(PAUSE_S):
+                return
+            self.documents += 1
+            try:
+                live(f"zu{self._number}n{self.documents}r{uuid4().hex[:6]}")
+            except AssertionError as error:
+                self.wrong.append(f"{live.__name__}: {error}")
+
+    # The lives of documents
+
+    def _reprocessed_and_deleted(self, word: str) -> None:
+        document_id = self._send(text_about(word, PARTS), f"{word}.txt", word)
+        self._expect(document_id, "ready")
+        for start in ("extract", "embed"):
+            self._ask("POST", f"/v1/documents/{document_id}/reprocess", json={"from": start})
+            self._expect(document_id, "ready")
+        hits = self._ask("POST", "/v1/search", json={"query": word, "mode": "lexical", "top_k": 50}).json()["results"]
+        assert len(hits) == PARTS, f"{len(hits)} hits of {PARTS}"
+        assert self._ask("DELETE", f"/v1/documents/{document_id}").status_code == 202
+        assert self._ask("GET", f"/v1/documents/{document_id}").status_code == 410
+
+    def _cancelled(self, word: str) -> None:
+        document_id = self._send(pdf_of(40, word), f"{word}.pdf", word)
+        deadline = time.monotonic() + PATIENCE_S
+        while (document := self._read(document_id))["progress"]["pages"]["done"] < 5:
+            if document["status"] in ENDED or time.monotonic() > deadline:
+                break
+            self._stopping.wait(PAUSE_S)
+        self._ask("POST", f"/v1/documents/{document_id}/cancel")
+        self._expect(document_id, "cancelled", "ready")
+
+    def _torn(self, word: str) -> None:
+        body, name, code = unreadable(self.documents, self._rng)
+        document = self._expect(self._send(body, name, word), "failed")
+        assert document["error"]["code"] == code, document["error"]
+
+    def _refused(self, word: str) -> None:
+        document_id = self._send(text_about(word, 3, note=REFUSED), f"{word}.txt", word)
+        document = self._expect(document_id, "failed")
+        assert document["error"]["code"] == "embedding_rejected", document["error"]
+
+    def _kept(self, word: str) -> None:
+        document_id = self._send(text_about(word, PARTS), f"{word}.txt", word)
+        self._expect(document_id, "ready")
+        self.kept.append(document_id)
+
+    # The steps of the above
+
+    def _send(self, body: bytes, name: str, word: str) -> str:
+        """The same bytes under the same id of ours make one document, however often they are sent."""
+        data = {"external_id": word, "chunking": SMALL_CHUNKS}
+        answer = self._ask("POST", "/v1/documents", files={"file": (name, body)}, data=data)
+        assert answer.status_code in (200, 202), answer.text
+        return str(answer.json()["id"])
+
+    def _expect(self, document_id: str, *statuses: str) -> dict[str, Any]:
+        deadline = time.monotonic() + PATIENCE_S
+        while (document := self._read(document_id))["status"] not in ENDED:
+            assert time.monotonic() < deadline, f"{document_id} does not end: {document}"
+            time.sleep(PAUSE_S)  # paces the questions of a user who watches
+        assert document["status"] in statuses, document
+        return document
+
+    def _read(self, document_id: str) -> dict[str, Any]:
+        answer = self._ask("GET", f"/v1/documents/{document_id}")
+        assert answer.status_code == 200, answer.text
+        document: dict[str, Any] = answer.json()
+        return document
+
+    def _ask(self, method: str, path: str, **request: Any) -> httpx.Response:
+        """The answer of whichever gateway lives; asked again until there is one."""
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            gateways = self._site.gateways()
+            for url in self._rng.sample(gateways, k=len(gateways)):
+                try:
+                    with self._site.client(url) as client:
+                        answer = client.request(method, path, **request)
+                except httpx.TransportError:
+                    continue  # it was killed, or is not up again
+                if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                    return answer
+            assert time.monotonic() < deadline, f"nobody answers {method} {path}"
+            time.sleep(PAUSE_S)  # both gateways are being started again
+
+
+class Vandal(threading.Thread):
+    """Takes the points of kept documents away, and plants others that belong to nobody; a context manager."""
+
+    def __init__(self, site: Site, users: list[User]) -> None:
+        super().__init__(name="vandal", daemon=True)
+        self._site = site
+        self._users = users
+        self._rng = random.Random(SEED)
+        self._stopping = threading.Event()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self.join(timeout=PATIENCE_S)
+
+    def run(self) -> None:
+        while not self._stopping.wait(1):
+            kept = [document_id for user in self._users for document_id in user.kept]
+            if kept:
+                plant_orphan(self._site, self._rng.choice(kept))
+                lose_points(self._site, self._rng.choice(kept))
