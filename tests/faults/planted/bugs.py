@@ -406,11 +406,13 @@ _CLEANING = (
         "a run that begins while the audit reads keeps its points",
         "sluice_api.loops",
         (
-            Edit("def _remove_orphans(", "live = self.reconciling.live_runs()", "pass"),
+            Edit(
+                "def _remove_orphans(", "live = self.reconciling.live_runs({point.run_id for point in points})", "pass"
+            ),
             Edit(
                 "def _remove_orphans(",
                 "points, after = self.vectors",
-                "live = self.reconciling.live_runs(); points, after = self.vectors",
+                "live = self.reconciling.live_runs(range(10_000)); points, after = self.vectors",
             ),
         ),
         (_SCRIPTS + "a_run_that_begins_while_the_audit_reads_the_store_keeps_its_points",),

@@ -364,7 +364,7 @@ class World:
 
     def remove_orphans(self, page: Sequence[PointRef]) -> None:
         """As the audit does, however long ago the page was read."""
-        live = self.anyone.reconciling.live_runs()
+        live = self.anyone.reconciling.live_runs({point.run_id for point in page})
         self.points.delete_points([point.id for point in page if point.run_id not in live])
 
     def repair(self, sight: Sight) -> None:

@@ -18,23 +18,39 @@ from sluice_common.errors import FailureCode
 from sluice_common.failpoints import marked, reach
 from sluice_common.times import Times
 
-WINDOW = 1000
-"""Hints of one kind in flight at most: a backlog waits in PostgreSQL, not in Redis."""
+MOST_AT_ONCE = 1000
+"""Hints of one kind that one pass gives out."""
 
 _QUEUE_OF_STATE = {"queued": EXTRACT_QUEUE, "verifying": EMBED_QUEUE}
 
-# In turn over tenants: the first waiting document of each, then the second of each, and so on.
+# In turn over tenants: the first waiting document of each, then the second of each, and so on. The tenants are found
+# by hopping through the index, and of each one only so many rows are looked at, however many wait.
 _DISPATCH_DOCUMENTS = sa.text("""
-    WITH due AS (
-        SELECT d.id FROM documents d JOIN (
-            SELECT id, row_number() OVER (PARTITION BY tenant_id ORDER BY priority, dispatch_after) AS turn
-            FROM documents
-            WHERE lifecycle = 'active' AND state IN ('queued', 'verifying') AND state = ANY(:states)
+    WITH RECURSIVE tenant AS (
+        (SELECT tenant_id FROM documents WHERE state IN ('queued', 'verifying') AND lifecycle = 'active'
+         ORDER BY tenant_id LIMIT 1)
+        UNION ALL
+        SELECT (SELECT d.tenant_id FROM documents d
+                WHERE d.state IN ('queued', 'verifying') AND d.lifecycle = 'active' AND d.tenant_id > t.tenant_id
+                ORDER BY d.tenant_id LIMIT 1)
+        FROM tenant t WHERE t.tenant_id IS NOT NULL),
+    waiting AS (
+        SELECT next.id, next.priority, next.dispatch_after,
+               row_number() OVER (PARTITION BY t.tenant_id ORDER BY next.priority, next.dispatch_after) AS turn
+        FROM tenant t CROSS JOIN LATERAL (
+            SELECT id, priority, dispatch_after FROM documents
+            WHERE tenant_id = t.tenant_id AND lifecycle = 'active' AND state IN ('queued', 'verifying')
+              AND state = ANY(:states)
               AND (dispatch_after <= now() OR dispatch_after > now() + :far)
               AND (not_before <= now() OR not_before > now() + :far)
-        ) AS waiting ON waiting.id = d.id
-        WHERE d.state IN ('queued', 'verifying') AND d.lifecycle = 'active'
-        ORDER BY d.priority, waiting.turn, d.dispatch_after LIMIT :room FOR NO KEY UPDATE OF d SKIP LOCKED)
+            ORDER BY priority, dispatch_after LIMIT :room) AS next),
+    head AS (SELECT id FROM waiting ORDER BY priority, turn, dispatch_after LIMIT :room),
+    due AS (
+        SELECT locked.id FROM head CROSS JOIN LATERAL (
+            SELECT d.id FROM documents d
+            WHERE d.id = head.id AND d.state IN ('queued', 'verifying') AND d.lifecycle = 'active'
+              AND (d.dispatch_after <= now() OR d.dispatch_after > now() + :far)
+            FOR NO KEY UPDATE SKIP LOCKED) AS locked)
     UPDATE documents d
     SET dispatch_count = dispatch_count + 1,
         dispatch_after = now() + :resend * power(2, LEAST(dispatch_count, 3))
@@ -62,12 +78,6 @@ _NOT_SENT_BATCHES = sa.text("""
     FROM unnest(CAST(:run_ids AS bigint[]), CAST(:batch_nos AS int[])) AS sent(run_id, batch_no)
     WHERE b.run_id = sent.run_id AND b.batch_no = sent.batch_no AND b.state = 'pending'
 """)
-
-_DOCUMENTS_IN_FLIGHT = sa.text("""
-    SELECT count(*) AS n FROM documents WHERE state = 'queued' AND lifecycle = 'active' AND dispatch_count > 0
-""")
-
-_BATCHES_IN_FLIGHT = sa.text("SELECT count(*) AS n FROM batches WHERE state = 'pending' AND dispatch_count > 0")
 
 _REAP_DOCUMENTS = sa.text("""
     WITH lost AS (SELECT id, active_run FROM documents
@@ -145,6 +155,9 @@ _EXTEND_DEADLINES = sa.text("""
     WHERE state IN ('queued', 'extracting', 'embedding', 'verifying') AND lifecycle = 'active'
 """)
 
+# A backlog of a hundred thousand rows takes longer than a statement otherwise may.
+_PATIENTLY = sa.text("SET LOCAL statement_timeout = '60s'")
+
 _EXTEND_KEYS = sa.text("UPDATE idempotency_keys SET expires_at = expires_at + :by")
 
 _EPOCH = sa.text("SELECT redis_run, redis_seq FROM keeper WHERE id = 1 FOR UPDATE")
@@ -186,8 +199,9 @@ _PURGED = sa.text("""
 """)
 
 _LIVE_RUNS = sa.text("""
-    SELECT active_run AS run_id FROM documents WHERE active_run IS NOT NULL
-    UNION SELECT published_run FROM documents WHERE published_run IS NOT NULL
+    SELECT r.id AS run_id FROM runs r
+    JOIN documents d ON d.id = r.document_id AND (d.active_run = r.id OR d.published_run = r.id)
+    WHERE r.id = ANY(:run_ids)
 """)
 _PUBLISHED_RUNS = sa.text("""
     SELECT d.id AS document_id, r.id AS run_id, r.n_chunks FROM documents d JOIN runs r ON r.id = d.published_run
@@ -205,7 +219,7 @@ _TRIM = (
 # Rows that nothing will ever move again; the protocol is wrong when this is not zero.
 _STUCK = sa.text("""
     SELECT count(*) AS n FROM documents d
-    WHERE lifecycle = 'active' AND (
+    WHERE lifecycle = 'active' AND state IN ('queued', 'extracting', 'embedding', 'verifying') AND (
         (state IN ('queued', 'verifying') AND dispatch_after IS NULL)
         OR (state = 'extracting' AND lease_until IS NULL)
         OR (state = 'embedding' AND NOT EXISTS (
@@ -279,10 +293,9 @@ class Reconciling:
         pace = {"far": self._times.far, "resend": self._times.resend}
         states = [state for state, queue in _QUEUE_OF_STATE.items() if queue in queues]
         with self._database.transaction() as connection:
-            room = _room(connection, _DOCUMENTS_IN_FLIGHT)
-            documents = rows(connection, _DISPATCH_DOCUMENTS, states=states, room=room, **pace)
+            documents = rows(connection, _DISPATCH_DOCUMENTS, states=states, room=MOST_AT_ONCE, **pace)
         with self._database.transaction() as connection:
-            room = _room(connection, _BATCHES_IN_FLIGHT) if EMBED_QUEUE in queues else 0
+            room = MOST_AT_ONCE if EMBED_QUEUE in queues else 0
             batches = rows(connection, _DISPATCH_BATCHES, room=room, **pace)
         tasks: list[Task] = [
             ExtractDocument(document_id=row.id)
@@ -320,6 +333,7 @@ class Reconciling:
             connection.execute(_SET_EPOCH, {"run": run, "seq": seq})
             if known.redis_run == run and seq > known.redis_seq:
                 return False
+            connection.execute(_PATIENTLY)
             connection.execute(_ALL_DOCUMENTS_DUE)
             connection.execute(_ALL_BATCHES_DUE)
             return True
@@ -383,6 +397,7 @@ class Reconciling:
         with self._database.transaction() as connection:
             if one(connection, _CLOCK_MOVED, lease=self._times.lease) is None:
                 return False
+            connection.execute(_PATIENTLY)
             connection.execute(_EXTEND_DEADLINES, {"by": by})
             connection.execute(_EXTEND_KEYS, {"by": by})
             return True
@@ -417,14 +432,14 @@ class Reconciling:
                     connection.execute(_FORGET_NAMES, {"id": row.id})
         return len(found)
 
-    def live_runs(self) -> set[int]:
-        """Every active and every published run, in one statement.
+    def live_runs(self, run_ids: Collection[int]) -> set[int]:
+        """Those of *run_ids* that are active or published, in one statement.
 
         Read this *after* the page of points it is compared with: a point in the page proves that its run was
         claimed earlier, and a run outside this set now never comes back.
         """
         with self._database.single() as connection:
-            return {row.run_id for row in rows(connection, _LIVE_RUNS)}
+            return {row.run_id for row in rows(connection, _LIVE_RUNS, run_ids=list(run_ids))}
 
     def published_runs(self, *, page_size: int = 500) -> Iterator[PublishedRun]:
         """Every published run whose batches are all done."""
@@ -479,13 +494,6 @@ class Reconciling:
             row = one(connection, _NOW)
         assert row is not None, "the clock returns a row"
         return row.now  # type: ignore[no-any-return]  # a timestamptz is a datetime
-
-
-def _room(connection: sa.Connection, in_flight: sa.TextClause) -> int:
-    row = one(connection, in_flight)
-    assert row is not None, "count returns a row"
-    # a full window still lets resends through, or a lost broker would block for ever
-    return max(WINDOW - int(row.n), WINDOW // 10)
 
 
 def _document_code(code: str) -> str:

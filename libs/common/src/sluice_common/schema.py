@@ -141,6 +141,7 @@ documents = sa.Table(
     ),
     sa.Index(
         "ix_documents_dispatch",
+        "tenant_id",
         "priority",
         "dispatch_after",
         postgresql_where=sa.text("state IN ('queued', 'verifying') AND lifecycle = 'active'"),
@@ -258,6 +259,7 @@ document_events = sa.Table(
     sa.Column("facts", pg.JSONB, nullable=False, server_default="{}"),
     _moment("created_at", now=True),
     sa.Index("ix_document_events_document", "document_id", "id"),
+    sa.Index("ix_document_events_progress", "created_at", postgresql_where=sa.text("event = 'document.progress'")),
 )
 
 jobs = sa.Table(
@@ -272,6 +274,7 @@ jobs = sa.Table(
     _moment("created_at", now=True),
     _moment("finished_at", nullable=True),
     sa.Index("ix_jobs_document", "document_id"),
+    sa.Index("ix_jobs_ping", "created_at", postgresql_where=sa.text("kind = 'ping'")),
 )
 
 idempotency_keys = sa.Table(

@@ -188,7 +188,7 @@ class Loops:
         after: UUID | None = None
         while True:
             points, after = self.vectors.page_of_points(after, limit=_AUDIT_PAGE)
-            live = self.reconciling.live_runs()  # after the page, see there
+            live = self.reconciling.live_runs({point.run_id for point in points})  # after the page, see there
             orphans = [point.id for point in points if point.run_id not in live]
             if orphans:
                 self.vectors.delete_points(orphans)
