@@ -32,8 +32,19 @@ test-contracts: .venv ## Run every adapter against the promises of its port; cho
 	$(PYTEST) $(or $(T),tests/contracts tests/migrations)
 test-acceptance: .venv ## Run the whole local stack over HTTP; choose with T=path
 	$(PYTEST) $(or $(T),tests/acceptance)
-test-faults: .venv ## Kill, stop and wipe things while documents go through; choose with T=path
+test-faults: .venv ## Break everything while documents go through; SEED chooses the order, T=path the tests
 	$(PYTEST) $(or $(T),tests/faults)
+test-faults-long: .venv ## The same until 1,000 faults and 4,000 documents; SEED, FAULTS and DOCUMENTS choose
+	FAULTS=$(or $(FAULTS),1000) DOCUMENTS=$(or $(DOCUMENTS),4000) \
+	  $(PYTEST) --timeout=14400 tests/faults/test_faults.py -k every_part
+test-promises: .venv ## The proofs of single promises and of the providers at their full numbers, which takes hours
+	LONG=1 $(PYTEST) --timeout=7200 $(or $(T),tests/faults/promises tests/faults/test_providers.py)
+test-planted: .venv ## Take one protection away at a time; a test must notice each
+	PLANTED=all $(PYTEST) --timeout=7200 tests/faults/planted
+test-orders: .venv ## Try 2,000 random orders of all moves; repeat one run with SEED=number
+	HYPOTHESIS_PROFILE=long $(PYTEST) --timeout=14400 tests/faults/protocol/test_every_order.py
+test-bounds: .venv ## Fill, flood and enlarge everything to its promised bounds; choose with T=path
+	BOUNDS=full $(PYTEST) --timeout=14400 $(or $(T),tests/bounds)
 test-browser: .venv ## Use the web page in a real browser; choose with T=path
 	$(PYTEST) $(or $(T),tests/browser)
 
@@ -58,4 +69,4 @@ help: ## Show this list
 	  /^[a-z][a-z-]*:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: help run demo status stop doctor check test lint types imports test-unit test-model test-contracts test-acceptance \
-  test-faults test-browser bench migrate lock clean .venv
+  test-faults test-faults-long test-promises test-planted test-orders test-bounds test-browser bench migrate lock clean .venv
