@@ -58,6 +58,16 @@ def test_a_process_gets_exactly_the_environment_it_was_given(supervisor, tmp_pat
     assert "['SLUICE_LOG__LEVEL']" in (tmp_path / "logs" / "one.log").read_text()
 
 
+def test_what_was_killed_often_long_ago_may_still_be_waited_for(supervisor, tmp_path):
+    start(supervisor, stand_in(tmp_path, "one"))
+    for _ in range(3):
+        killed = supervisor.pid_of("one")
+        supervisor.kill("one", signal.SIGKILL)
+        wait_until(lambda: supervisor.pid_of("one") != killed, "restarted")  # noqa: B023 - called at once
+
+    supervisor.wait_until_ready(["one"], timeout_s=20)
+
+
 def test_what_dies_is_started_again_and_stack_json_follows(supervisor, tmp_path, events):
     start(supervisor, stand_in(tmp_path, "one"))
     first = supervisor.pid_of("one")

@@ -115,9 +115,10 @@ class Supervisor:
         """Wait until each of *names* says that it is ready.
 
         Raises:
-            StartFailed: one ended three times, or *timeout_s* passed.
+            StartFailed: one ended three times while it was waited for, or *timeout_s* passed.
         """
         waiting = list(names)
+        ended_before = {name: self._watched[name].exits for name in waiting}
         deadline = time.monotonic() + timeout_s
         while waiting:
             for watched in [self._watched[name] for name in waiting]:
@@ -125,7 +126,8 @@ class Supervisor:
                     waiting.remove(watched.spec.name)
                     self._on_event(f"{watched.spec.name} is up ({time.monotonic() - watched.started_at:.1f} s)")
                 else:
-                    _refuse_hopeless(watched, is_late=time.monotonic() > deadline)
+                    ended = watched.exits - ended_before[watched.spec.name]
+                    _refuse_hopeless(watched, ended=ended, is_late=time.monotonic() > deadline)
             self._is_stopping.wait(WATCH_INTERVAL_S)
 
     def stop(self) -> None:
@@ -256,8 +258,8 @@ def stack_of(home: Path) -> list[ProcessRecord]:
         return []
 
 
-def _refuse_hopeless(watched: _Watched, *, is_late: bool) -> None:
-    if watched.exits >= EXITS_BEFORE_READY:
+def _refuse_hopeless(watched: _Watched, *, ended: int, is_late: bool) -> None:
+    if ended >= EXITS_BEFORE_READY:
         raise StartFailed(f"{watched.spec.name} ended again and again:\n{end_of_log(watched.log)}")
     if is_late:
         raise StartFailed(f"{watched.spec.name} did not become ready:\n{end_of_log(watched.log)}")
