@@ -1,5 +1,6 @@
 """The protocol, move by move, on a real PostgreSQL with a trigger that refuses every move that is not listed."""
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -8,6 +9,7 @@ from builders import MODEL, Protocol, make_batches, make_extraction, make_origin
 from oracle import wait_until
 from sqlalchemy import text
 
+from sluice_common import failpoints
 from sluice_common.contract import ExtractDocument, VerifyRun
 from sluice_common.documents import DuplicateDocument, NewDocument, Setback
 from sluice_common.ids import point_id
@@ -557,7 +559,7 @@ def test_a_document_that_waited_until_its_deadline_fails_with_what_it_waited_for
     protocol.batches.defer(protocol.claim_batch(claim.run_id), code="provider_unavailable", wait=timedelta(seconds=9))
     protocol.query("UPDATE documents SET deadline = now() - interval '1 s'")
 
-    assert protocol.reconciling.fail_overdue() == 1
+    assert protocol.reconciling.fail_overdue().failed == 1
 
     view = protocol.view(claim.document_id)
     assert (view.error_code, view.error_detail_code) == ("provider_unavailable", "deadline_exceeded")
@@ -656,3 +658,29 @@ def test_without_unfinished_documents_the_oldest_is_no_age(protocol):
     protocol.published()
 
     assert protocol.reconciling.backlog().oldest_unfinished_s == 0
+
+
+def test_a_claim_that_waited_for_a_replacement_reads_the_new_original(protocol):
+    document_id = protocol.accept(b"one", external_id="wiki/1").document_id
+    moved, let_go = threading.Event(), threading.Event()
+
+    def hold(name: str) -> None:
+        if name == "replace.document_moved":
+            moved.set()
+            let_go.wait(20)
+
+    failpoints.set_trap(hold)
+    try:
+        with ThreadPoolExecutor() as pool:
+            replacing = pool.submit(protocol.accept, b"two", external_id="wiki/1", on_duplicate="replace")
+            assert moved.wait(20)
+            claiming = pool.submit(protocol.documents.claim_extraction, document_id, "worker")
+            wait_until(lambda: _is_waiting_for_a_lock(protocol), seconds=10, message="the claim does not wait")
+            let_go.set()
+            replacing.result(timeout=20)
+            claim = claiming.result(timeout=20)
+    finally:
+        failpoints.set_trap(None)
+
+    newest = "SELECT storage_key FROM originals ORDER BY request_no DESC LIMIT 1"
+    assert claim.storage_key == protocol.value(newest)

@@ -8,7 +8,7 @@ from builders import Protocol
 from contracts import vector_fixtures
 from prometheus_client import CollectorRegistry
 
-from sluice_api.loops import ClockGuard, LoopMetrics, Loops
+from sluice_api.loops import LoopMetrics, Loops
 from sluice_common import failpoints
 from sluice_common.adapters.ensured import EnsuredVectorStore
 from sluice_common.adapters.filesystem import FilesystemObjectStore
@@ -57,7 +57,6 @@ class Reconciled:
             objects=FilesystemObjectStore(folder),
             times=protocol.times,
             metrics=LoopMetrics(CollectorRegistry()),
-            clock=ClockGuard(protocol.reconciling, protocol.times),
             originals_grace=timedelta(0),
         )
 

@@ -6,7 +6,9 @@ import pytest
 from builders import TIMES, Protocol
 
 from sluice_common.agreement import TimesDisagree, check_lease
+from sluice_common.idempotency import Fresh, Idempotency, Mismatch
 from sluice_common.reconciling import Reconciling
+from sluice_common.status import State
 from sluice_common.times import Times
 
 OTHER = Times(lease=timedelta(seconds=5), deadline=TIMES.deadline)
@@ -34,24 +36,61 @@ def test_a_worker_starts_before_there_ever_was_a_reconciler(protocol):
     check_lease(protocol.database, OTHER, patience_s=0)
 
 
-def test_a_jump_that_two_reconcilers_see_moves_the_deadlines_once(protocol):
+def deadline_of(protocol, document_id):
+    return protocol.value("SELECT deadline FROM documents WHERE id = :id", id=document_id)
+
+
+def test_a_jump_of_the_clock_moves_the_deadlines_along_and_fails_nobody(protocol):
     document_id = protocol.accept().document_id
-    before = protocol.value("SELECT deadline FROM documents WHERE id = :id", id=document_id)
+    protocol.reconciling.fail_overdue()
+    before = deadline_of(protocol, document_id)
+    # as if the clock had jumped two days ahead since a reconciler last looked
+    protocol.query("UPDATE keeper SET clock_seen_at = clock_seen_at - interval '2 days'")
+    protocol.query("UPDATE documents SET deadline = deadline - interval '2 days'")
 
-    moved = [Reconciling(protocol.database, TIMES).extend_deadlines(timedelta(hours=1)) for _ in range(2)]
+    overdue = protocol.reconciling.fail_overdue()
 
-    assert moved == [True, False]
-    after = protocol.value("SELECT deadline FROM documents WHERE id = :id", id=document_id)
-    assert after - before == timedelta(hours=1)
-
-
-def test_a_jump_that_was_made_good_long_ago_does_not_hide_a_new_one(protocol):
-    protocol.query("UPDATE keeper SET clock_moved_at = now() - interval '2 min'")
-
-    assert protocol.reconciling.extend_deadlines(timedelta(hours=1))
+    assert overdue.failed == 0
+    assert overdue.unseen >= timedelta(days=2)
+    assert deadline_of(protocol, document_id) >= before
+    assert protocol.view(document_id).state is State.QUEUED
 
 
-def test_a_jump_that_was_made_good_in_what_is_now_the_far_future_does_not_hide_a_new_one(protocol):
-    protocol.query("UPDATE keeper SET clock_moved_at = now() + interval '2 days'")
+def test_a_reconciler_that_starts_after_the_jump_makes_up_for_it_too(protocol):
+    document_id = protocol.accept().document_id
+    protocol.reconciling.fail_overdue()
+    protocol.query("UPDATE keeper SET clock_seen_at = clock_seen_at - interval '2 days'")
+    protocol.query("UPDATE documents SET deadline = deadline - interval '2 days'")
 
-    assert protocol.reconciling.extend_deadlines(timedelta(hours=1))
+    assert Reconciling(protocol.database, TIMES).fail_overdue().failed == 0
+    assert protocol.view(document_id).state is State.QUEUED
+
+
+def test_a_jump_that_two_reconcilers_see_moves_the_deadlines_once(protocol):
+    protocol.accept()
+    protocol.query("UPDATE keeper SET clock_seen_at = now() - interval '1 hour'")
+
+    unseen = [Reconciling(protocol.database, TIMES).fail_overdue().unseen for _ in range(2)]
+
+    assert unseen[0] >= timedelta(hours=1)
+    assert unseen[1] == timedelta(0)
+
+
+def test_a_clock_that_went_back_moves_nothing(protocol):
+    document_id = protocol.accept().document_id
+    before = deadline_of(protocol, document_id)
+    protocol.query("UPDATE keeper SET clock_seen_at = now() + interval '2 days'")
+
+    assert protocol.reconciling.fail_overdue().unseen == timedelta(0)
+    assert deadline_of(protocol, document_id) == before
+
+
+def test_an_idempotency_key_lives_until_it_is_forgotten_and_not_until_the_clock_jumps(protocol):
+    keys = Idempotency(protocol.database)
+    assert isinstance(keys.begin(protocol.tenant_id, "key", b"one"), Fresh)
+    protocol.query("UPDATE idempotency_keys SET expires_at = now() - interval '1 day'")
+
+    assert isinstance(keys.begin(protocol.tenant_id, "key", b"other"), Mismatch)
+
+    protocol.reconciling.trim()
+    assert isinstance(keys.begin(protocol.tenant_id, "key", b"other"), Fresh)

@@ -29,7 +29,7 @@ POINTS_OF: Mapping[str, Sequence[str]] = {
         *both_sides("accept", "cancel", "delete", "reprocess", "embed_again"),
         *both_sides("objects.create", "objects.commit", "vectors.search"),
         *("objects.synced", "objects.renamed"),
-        *("cancel.document_moved", "delete.document_moved", "embed_again.document_moved"),
+        *("cancel.document_moved", "delete.document_moved", "embed_again.document_moved", "replace.document_moved"),
     ],
     "extractor": [
         *both_sides("claim_extraction", "heartbeat", "forward", "finish_extraction", "fail_extraction"),

@@ -179,11 +179,14 @@ _CLAIM = sa.text("""
         INSERT INTO document_events (id, xid, tenant_id, document_id, event, state, run_id, facts)
         SELECT nextval('document_events_id_seq'), pg_current_xact_id()::text::bigint, tenant_id, id,
                'document.status', 'extracting', active_run, jsonb_build_object('try', tries) FROM claimed)
-    SELECT c.id AS document_id, c.active_run AS run_id, c.tenant_id, c.collection_id, c.tries, c.options,
-           c.request_id, o.storage_key, o.name, o.declared_type
-    FROM claimed c JOIN LATERAL (
-        SELECT storage_key, name, declared_type FROM originals
-        WHERE document_id = c.id AND request_no <= c.request_no ORDER BY request_no DESC LIMIT 1) o ON true
+    SELECT id AS document_id, active_run AS run_id, tenant_id, collection_id, tries, request_no, options, request_id
+    FROM claimed
+""")
+
+# A statement of its own: one that has waited for a replacement to commit still sees the originals from before it.
+_ORIGINAL = sa.text("""
+    SELECT storage_key, name, declared_type FROM originals
+    WHERE document_id = :id AND request_no <= :request_no ORDER BY request_no DESC LIMIT 1
 """)
 
 _HEARTBEAT = sa.text("""
@@ -279,7 +282,12 @@ class Documents:
         values = {"owner": owner, "lease": self._times.lease, "far": self._times.far, "pipeline_hash": pipeline_hash}
         with self._database.single() as connection:
             row = one(connection, _CLAIM, id=document_id, **values)
-        return None if row is None else ExtractionClaim(**row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name
+            if row is None:
+                return None
+            original = one(connection, _ORIGINAL, id=document_id, request_no=row.request_no)
+        assert original is not None, "a document has an original"
+        claimed = {name: value for name, value in row._mapping.items() if name != "request_no"}  # noqa: SLF001 - SQLAlchemy's documented name
+        return ExtractionClaim(**claimed, **original._mapping)  # noqa: SLF001 - as above
 
     @marked("heartbeat")
     def heartbeat(self, document_id: UUID, run_id: int, *, pages_done: int, pages_total: int | None) -> bool:
@@ -430,6 +438,7 @@ class Documents:
 
     def _replace(self, connection: sa.Connection, new: NewDocument, document_id: UUID) -> Accepted:
         self._request_again(connection, new.tenant_id, document_id, None, request_id=new.request_id, replace=True)
+        reach("replace.document_moved")
         content = {
             "id": document_id,
             "dedupe_sha": new.dedupe_sha,

@@ -34,6 +34,7 @@ _STEPS = (
     "extractor.child_started", "extractor.page_read",
     "finish_extraction.document_moved", "finish_extraction.batches_added", "finish_extraction.run_closed",
     "forward.locked", "fail_extraction.document_moved", "cancel.document_moved", "delete.document_moved",
+    "replace.document_moved",
     "finish_batch.locked", "finish_batch.batch_done", "finish_batch.counted",
     "publish.locked", "publish.document_moved", "publish.run_published", "repair.locked",
     "embed_again.document_moved", "objects.synced", "objects.renamed",

@@ -52,14 +52,11 @@ class Mismatch:
 
 Beginning = Fresh | Resumed | Replay | InFlight | Mismatch
 
+# A key lives until the reconciler forgets it, and not until its time: a clock that jumps must not do a request twice.
 _BEGIN = sa.text("""
     INSERT INTO idempotency_keys (tenant_id, key, fingerprint, token, locked_until, expires_at)
     VALUES (:tenant_id, :key, :fingerprint, :token, now() + :locked, now() + :kept)
-    ON CONFLICT (tenant_id, key) DO UPDATE
-    SET fingerprint = excluded.fingerprint, token = excluded.token, locked_until = excluded.locked_until,
-        expires_at = excluded.expires_at, status = NULL, body = NULL, headers = NULL, document_id = NULL
-    WHERE idempotency_keys.expires_at < now()
-    RETURNING token
+    ON CONFLICT (tenant_id, key) DO NOTHING RETURNING token
 """)
 _LOOK = sa.text("""
     SELECT fingerprint, status, body, headers, document_id, locked_until < now() AS is_dead FROM idempotency_keys

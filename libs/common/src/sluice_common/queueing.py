@@ -42,7 +42,7 @@ _ENDED = sa.text("""
 
 _KNOWN_KEY = sa.text("""
     SELECT 1 FROM idempotency_keys
-    WHERE tenant_id = :tenant_id AND key = :key AND expires_at > now()
+    WHERE tenant_id = :tenant_id AND key = :key
       AND (status IS NOT NULL OR document_id IS NOT NULL)
 """)
 

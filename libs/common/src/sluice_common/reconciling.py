@@ -143,11 +143,12 @@ _FAIL_QUEUED = sa.text("""
     WHERE id = :id AND state = 'queued' AND lifecycle = 'active' AND deadline < now() RETURNING id
 """)
 
-# Several reconcilers see the same jump within moments of each other; the first one makes it good for all.
-_CLOCK_MOVED = sa.text("""
-    UPDATE keeper SET clock_moved_at = now()
-    WHERE id = 1 AND (clock_moved_at IS NULL OR clock_moved_at NOT BETWEEN now() - :lease AND now() + :lease)
-    RETURNING 1
+# Time by the database's clock since any reconciler last looked. `now()` stands still within a transaction: what is
+# overdue is judged by the same moment.
+_UNSEEN_TIME = sa.text("""
+    WITH before AS (SELECT clock_seen_at FROM keeper WHERE id = 1 FOR UPDATE)
+    UPDATE keeper SET clock_seen_at = now() FROM before WHERE id = 1
+    RETURNING COALESCE(now() - before.clock_seen_at, interval '0') AS unseen
 """)
 
 _EXTEND_DEADLINES = sa.text("""
@@ -210,8 +211,8 @@ _PUBLISHED_RUNS = sa.text("""
 
 _KNOWN_KEYS = sa.text("SELECT storage_key FROM originals WHERE storage_key = ANY(:keys)")
 
+_TRIM_KEYS = sa.text("DELETE FROM idempotency_keys WHERE expires_at < now()")
 _TRIM = (
-    sa.text("DELETE FROM idempotency_keys WHERE expires_at < now()"),
     sa.text("DELETE FROM jobs WHERE kind = 'ping' AND created_at < now() - interval '1 hour'"),
     sa.text("DELETE FROM document_events WHERE event = 'document.progress' AND created_at < now() - interval '1 day'"),
 )
@@ -257,6 +258,14 @@ class Purge:
 
     document_id: UUID
     storage_keys: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Overdue:
+    """How many documents failed at their deadline, and by how much all deadlines were moved along instead."""
+
+    failed: int
+    unseen: timedelta
 
 
 @dataclass(frozen=True)
@@ -370,10 +379,14 @@ class Reconciling:
         return failed
 
     @marked("fail_overdue")
-    def fail_overdue(self) -> int:
-        """Fail documents that waited for others until their deadline."""
+    def fail_overdue(self) -> Overdue:
+        """Fail documents that waited for others until their deadline; time that nobody saw pass does not count.
+
+        When the clock has jumped ahead, or no reconciler was there for a while, deadlines are moved along instead.
+        """
         with self._database.transaction() as connection:
-            found = rows(connection, _OVERDUE)
+            unseen = self._make_up_for_unseen_time(connection)
+            found = [] if unseen else rows(connection, _OVERDUE)
         failed = 0
         for row in found:
             code = _document_code(row.batch_code or row.error_code or FailureCode.STORE_UNAVAILABLE)
@@ -386,21 +399,7 @@ class Reconciling:
                     failed += fail_document(
                         connection, row.id, row.active_run, code=code, detail_code="deadline_exceeded"
                     )
-        return failed
-
-    def extend_deadlines(self, by: timedelta) -> bool:
-        """Move the deadlines of unfinished documents, and of idempotency keys, along with a clock that jumped ahead.
-
-        Returns:
-            False when another reconciler has just done so for the same jump.
-        """
-        with self._database.transaction() as connection:
-            if one(connection, _CLOCK_MOVED, lease=self._times.lease) is None:
-                return False
-            connection.execute(_PATIENTLY)
-            connection.execute(_EXTEND_DEADLINES, {"by": by})
-            connection.execute(_EXTEND_KEYS, {"by": by})
-            return True
+        return Overdue(failed, unseen)
 
     @marked("collect")
     def collect(self, drop_points: Callable[[Sequence[int]], object]) -> int:
@@ -460,6 +459,9 @@ class Reconciling:
 
     def trim(self) -> None:
         """Forget old idempotency keys, pings and progress events."""
+        with self._database.transaction() as connection:
+            if not self._make_up_for_unseen_time(connection):
+                connection.execute(_TRIM_KEYS)
         for statement in _TRIM:
             with self._database.single() as connection:
                 connection.execute(statement)
@@ -494,6 +496,18 @@ class Reconciling:
             row = one(connection, _NOW)
         assert row is not None, "the clock returns a row"
         return row.now  # type: ignore[no-any-return]  # a timestamptz is a datetime
+
+    def _make_up_for_unseen_time(self, connection: sa.Connection) -> timedelta:
+        """Move deadlines and keys along with time that no reconciler saw pass; returns how much, or zero."""
+        row = one(connection, _UNSEEN_TIME)
+        assert row is not None, "the first migration writes this row"
+        unseen: timedelta = row.unseen
+        if unseen <= self._times.lease:
+            return timedelta(0)
+        connection.execute(_PATIENTLY)
+        connection.execute(_EXTEND_DEADLINES, {"by": unseen})
+        connection.execute(_EXTEND_KEYS, {"by": unseen})
+        return unseen
 
 
 def _document_code(code: str) -> str:

@@ -301,7 +301,7 @@ keeper = sa.Table(
     sa.Column("redis_seq", sa.BigInteger, nullable=False),
     sa.Column("store_epoch", sa.Uuid),
     sa.Column("lease_s", sa.Float),
-    sa.Column("clock_moved_at", sa.DateTime(timezone=True)),
+    sa.Column("clock_seen_at", sa.DateTime(timezone=True)),
     sa.Column("cursor_secret", sa.LargeBinary, nullable=False),
     sa.CheckConstraint("id = 1", name="one_row"),
 )

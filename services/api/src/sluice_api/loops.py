@@ -1,6 +1,5 @@
 """What each loop of the reconciler does, once; `reconciler` decides how often."""
 
-import time
 from collections import Counter as Counts
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -90,23 +89,6 @@ class BacklogCollector(Collector):
         )
 
 
-class ClockGuard:
-    """Notices that the database's clock jumped, so that no document fails for a time that never passed."""
-
-    def __init__(self, reconciling: Reconciling, times: Times) -> None:
-        self._reconciling = reconciling
-        self._tolerance = times.lease
-        self._anchor = (reconciling.now(), time.monotonic())
-
-    def jump(self) -> timedelta:
-        """How far the clock has run ahead of ours since the last call; zero when it kept pace or went back."""
-        then, then_s = self._anchor
-        now, now_s = self._reconciling.now(), time.monotonic()
-        self._anchor = (now, now_s)
-        ahead = (now - then) - timedelta(seconds=now_s - then_s)
-        return ahead if ahead > self._tolerance else timedelta(0)
-
-
 @dataclass(frozen=True)
 class Loops:
     """One pass of each loop; every pass may run in several processes at once."""
@@ -119,7 +101,6 @@ class Loops:
     objects: ObjectStore
     times: Times
     metrics: LoopMetrics
-    clock: ClockGuard
     originals_grace: timedelta
 
     def dispatch(self) -> None:
@@ -151,11 +132,11 @@ class Loops:
         self.metrics.count_found("tries_used_up", self.reconciling.fail_exhausted())
 
     def end_overdue(self) -> None:
-        """Fail what waited for others until its deadline; a clock that jumped ahead moves the deadlines along."""
-        jump = self.clock.jump()
-        if jump and self.reconciling.extend_deadlines(jump):
-            log.warning("clock_jumped", seconds=jump.total_seconds())
-        self.metrics.count_found("deadline_passed", self.reconciling.fail_overdue())
+        """Fail what waited for others until its deadline."""
+        overdue = self.reconciling.fail_overdue()
+        if overdue.unseen:
+            log.warning("clock_jumped", seconds=overdue.unseen.total_seconds())
+        self.metrics.count_found("deadline_passed", overdue.failed)
 
     def collect(self) -> None:
         """Remove abandoned and superseded runs, and deleted documents."""

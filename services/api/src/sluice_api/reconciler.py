@@ -11,7 +11,7 @@ from types import FrameType
 
 import structlog
 
-from sluice_api.loops import BacklogCollector, ClockGuard, LoopMetrics, Loops
+from sluice_api.loops import BacklogCollector, LoopMetrics, Loops
 from sluice_common import __version__
 from sluice_common.adapters.build import build_object_store, build_vector_store
 from sluice_common.batches import Batches
@@ -112,7 +112,6 @@ def build(settings: ReconcilerServiceSettings, stack: ExitStack) -> Reconciler:
         objects=build_object_store(settings.objects),
         times=times,
         metrics=metrics,
-        clock=ClockGuard(reconciling, times),
         originals_grace=timedelta(seconds=settings.reconciler.originals_grace_s),
     )
     registry.register(BacklogCollector(reconciling))
