@@ -245,8 +245,8 @@ _PUBLISH_RUN = sa.text("""
     WHERE id = :run_id
 """)
 
-# Its points stay for a lease: a search that asked the table before the swap asks the store after it.
-_SUPERSEDE_RUN = sa.text("UPDATE runs SET state = 'superseded', gc_at = now() + :lease WHERE id = :run_id")
+# Its points stay for a while: a search that asked the table before the swap asks the store after it.
+_SUPERSEDE_RUN = sa.text("UPDATE runs SET state = 'superseded', gc_at = now() + :search WHERE id = :run_id")
 
 # What is ready is the newest content: the chunks of an older one, whose replacement failed, are never made ready again.
 _LOCK_PUBLISHED = sa.text("""
@@ -508,7 +508,7 @@ class Batches:
             connection.execute(_PUBLISH_RUN, {"run_id": run_id, "model": model, "dimensions": dimensions})
             reach("publish.run_published")
             if document.published_run is not None:
-                connection.execute(_SUPERSEDE_RUN, {"run_id": document.published_run, "lease": self._times.lease})
+                connection.execute(_SUPERSEDE_RUN, {"run_id": document.published_run, "search": self._times.search})
             events.record(connection, [document_id], run_id=run_id)
             return Published("published")
 

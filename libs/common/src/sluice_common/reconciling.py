@@ -24,7 +24,8 @@ MOST_AT_ONCE = 1000
 _QUEUE_OF_STATE = {"queued": EXTRACT_QUEUE, "verifying": EMBED_QUEUE}
 
 # In turn over tenants: the first waiting document of each, then the second of each, and so on. The tenants are found
-# by hopping through the index, and of each one only so many rows are looked at, however many wait.
+# by hopping through the index, and of each one only so many rows are looked at, however many wait. Rows are locked by
+# their id alone: with the rest of the condition, PostgreSQL may look for each through the index of what waits.
 _DISPATCH_DOCUMENTS = sa.text("""
     WITH RECURSIVE tenant AS (
         (SELECT tenant_id FROM documents WHERE state IN ('queued', 'verifying') AND lifecycle = 'active'
@@ -45,16 +46,16 @@ _DISPATCH_DOCUMENTS = sa.text("""
               AND (not_before <= now() OR not_before > now() + :far)
             ORDER BY priority, dispatch_after LIMIT :room) AS next),
     head AS (SELECT id FROM waiting ORDER BY priority, turn, dispatch_after LIMIT :room),
-    due AS (
-        SELECT locked.id FROM head CROSS JOIN LATERAL (
-            SELECT d.id FROM documents d
-            WHERE d.id = head.id AND d.state IN ('queued', 'verifying') AND d.lifecycle = 'active'
-              AND (d.dispatch_after <= now() OR d.dispatch_after > now() + :far)
-            FOR NO KEY UPDATE SKIP LOCKED) AS locked)
+    locked AS (
+        SELECT one.id FROM head CROSS JOIN LATERAL (
+            SELECT d.id FROM documents d WHERE d.id = head.id FOR NO KEY UPDATE SKIP LOCKED) AS one)
     UPDATE documents d
     SET dispatch_count = dispatch_count + 1,
         dispatch_after = now() + :resend * power(2, LEAST(dispatch_count, 3))
-    FROM due WHERE d.id = due.id RETURNING d.id, d.state, d.active_run
+    FROM locked
+    WHERE d.id = locked.id AND d.state = ANY(:states) AND d.lifecycle = 'active'
+      AND (d.dispatch_after <= now() OR d.dispatch_after > now() + :far)
+    RETURNING d.id, d.state, d.active_run
 """)
 
 _DISPATCH_BATCHES = sa.text("""

@@ -35,6 +35,11 @@ class Times:
         return self.lease / 30
 
     @property
+    def search(self) -> timedelta:
+        """How long the points of a superseded run stay, for the searches that are under way."""
+        return self.lease / 6
+
+    @property
     def resend(self) -> timedelta:
         """First pause between two hints for the same row; doubles three times."""
         return self.lease / 4
