@@ -132,7 +132,7 @@ def note_passes(figures: Figures, database: Database) -> None:
         "collect": lambda: moves.reconciling.collect(lambda _runs: None),
         "purge": lambda: moves.reconciling.purge(lambda _purge: None),
         "metrics": moves.reconciling.backlog,
-        "admission": Queueing(database).look,
+        "backpressure": Queueing(database).look,
         "live runs": lambda: moves.reconciling.live_runs(range(1000)),
     }
     took_s = {name: min(duration_of(once) for _ in range(3)) for name, once in passes.items()}

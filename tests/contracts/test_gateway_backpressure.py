@@ -22,7 +22,7 @@ from contracts.test_gateway_uploads import Gateway, accepted, deps_for, head, ru
 from prometheus_client import CollectorRegistry
 from redis import Redis
 
-from sluice_api.admission import KEPT_S
+from sluice_api.backpressure import KEPT_S
 from sluice_api.metrics import GatewayMetrics
 from sluice_common import ids
 from sluice_common.database import open_database

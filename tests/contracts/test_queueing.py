@@ -6,8 +6,6 @@ from builders import Protocol
 
 from sluice_common.database import DISK_FULL
 from sluice_common.errors import DatabaseUnavailable
-from sluice_common.idempotency import Idempotency
-from sluice_common.ids import new_id
 from sluice_common.queueing import NOTHING, Queueing, Waiting
 
 
@@ -75,22 +73,6 @@ def test_what_ended_long_ago_says_nothing_about_the_pace(protocol, queueing):
     protocol.query("UPDATE document_events SET created_at = now() - interval '2 minutes'")
 
     assert queueing.look().of_all == Waiting()
-
-
-def test_a_key_is_known_once_its_request_is_done(protocol, queueing, database):
-    keys, document_id = Idempotency(database), protocol.accept().document_id
-    begun = keys.begin(protocol.tenant_id, "k", b"same")
-    was_known = queueing.knows_key(protocol.tenant_id, "k")
-    protocol.query("UPDATE idempotency_keys SET document_id = :id", id=document_id)
-    has_made_its_document = queueing.knows_key(protocol.tenant_id, "k")
-    keys.complete(begun.token, status=202, body={}, headers={})
-
-    assert (was_known, has_made_its_document) == (False, True)
-    assert queueing.knows_key(protocol.tenant_id, "k")
-    assert not queueing.knows_key(new_id(), "k"), "the key of another tenant is another key"
-    protocol.query("UPDATE idempotency_keys SET expires_at = now() - interval '1 s'")
-    protocol.reconciling.trim()
-    assert not queueing.knows_key(protocol.tenant_id, "k")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import pytest
 from builders import TIMES, Protocol
 
 from sluice_common.agreement import TimesDisagree, check_lease
-from sluice_common.idempotency import Fresh, Idempotency, Mismatch
 from sluice_common.reconciling import Reconciling
 from sluice_common.status import State
 from sluice_common.times import Times
@@ -83,14 +82,3 @@ def test_a_clock_that_went_back_moves_nothing(protocol):
 
     assert protocol.reconciling.fail_overdue().unseen == timedelta(0)
     assert deadline_of(protocol, document_id) == before
-
-
-def test_an_idempotency_key_lives_until_it_is_forgotten_and_not_until_the_clock_jumps(protocol):
-    keys = Idempotency(protocol.database)
-    assert isinstance(keys.begin(protocol.tenant_id, "key", b"one"), Fresh)
-    protocol.query("UPDATE idempotency_keys SET expires_at = now() - interval '1 day'")
-
-    assert isinstance(keys.begin(protocol.tenant_id, "key", b"other"), Mismatch)
-
-    protocol.reconciling.trim()
-    assert isinstance(keys.begin(protocol.tenant_id, "key", b"other"), Fresh)

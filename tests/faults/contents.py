@@ -97,7 +97,7 @@ class Writer:
             body = b"%PDF-1.7\n" + self._rng.randbytes(2000) + suffix
             return Content(marker, generation, kind, ".pdf", body, frozenset({"corrupt"}))
         if kind == "encrypted":
-            return Content(marker, generation, kind, ".pdf", _locked_pdf() + suffix, frozenset({"encrypted"}))
+            return Content(marker, generation, kind, ".pdf", locked_pdf() + suffix, frozenset({"encrypted"}))
         body = b"\x89PNG\r\n\x1a\n" + self._rng.randbytes(500) + suffix
         return Content(marker, generation, kind, ".png", body, frozenset({"unsupported_format"}))
 
@@ -130,7 +130,8 @@ def _pdf_of(lines: list[str], each: int) -> bytes:
 
 
 @cache
-def _locked_pdf() -> bytes:
+def locked_pdf() -> bytes:
+    """A PDF that nobody reads without its password."""
     writer = PdfWriter()
     writer.add_blank_page(200, 200)
     writer.encrypt(user_password="secret", owner_password="owner", algorithm="AES-256")

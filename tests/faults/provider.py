@@ -21,6 +21,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -344,14 +345,10 @@ class _Server:
             self._provider = None
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
+        with closing(writer), suppress(ConnectionError):  # the other side may be gone at any time
             while (request := await _read(reader)) is not None:
                 if Mode.REFUSE in self._faults.modes or not await self._answer(request, writer):
                     break
-        except ConnectionError:
-            pass  # the other side is gone, as it may be at any time
-        finally:
-            writer.close()
 
     async def _answer(self, request: _Request, writer: asyncio.StreamWriter) -> bool:
         """Answer one request; False: the connection ends."""

@@ -1,7 +1,6 @@
 """What the proofs of this folder share: contents, the gateways, and looks behind a running stack."""
 
 import hashlib
-import io
 import os
 import random
 import signal
@@ -10,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
@@ -18,8 +16,8 @@ from uuid import UUID, uuid4
 import httpx
 import psutil
 from faults.armed import Armed
+from faults.contents import locked_pdf
 from oracle import Oracle, wait_until
-from pypdf import PdfWriter
 
 from sluice_local.stack import LocalStack
 
@@ -253,17 +251,6 @@ def in_threads(act: Callable[[int], T], count: int, *, threads: int | None = Non
 
 def sha256(body: bytes) -> str:
     return hashlib.sha256(body).hexdigest()
-
-
-@cache
-def locked_pdf() -> bytes:
-    """A PDF that nobody reads without its password."""
-    writer = PdfWriter()
-    writer.add_blank_page(200, 200)
-    writer.encrypt(user_password="secret", owner_password="owner", algorithm="AES-256")
-    stream = io.BytesIO()
-    writer.write(stream)
-    return stream.getvalue()
 
 
 def unreadable(generation: int, rng: random.Random) -> tuple[bytes, str, str]:

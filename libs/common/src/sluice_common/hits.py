@@ -34,7 +34,7 @@ class Hit:
 
 _HIDDEN = sa.text("SELECT id FROM runs WHERE tenant_id = :tenant_id AND state <> 'published' AND gc_pass < 2")
 
-# A first publication takes nothing away; a later one retires a run whose points may be collected at once.
+# A first publication takes nothing away; a later one retires a run, whose points are collected soon.
 _OVERTAKEN = sa.text("""
     SELECT 1 FROM runs r
     WHERE r.id = ANY(:hidden_runs) AND r.state = 'published'

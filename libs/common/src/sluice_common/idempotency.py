@@ -58,9 +58,15 @@ _BEGIN = sa.text("""
     VALUES (:tenant_id, :key, :fingerprint, :token, now() + :locked, now() + :kept)
     ON CONFLICT (tenant_id, key) DO NOTHING RETURNING token
 """)
+# A lock that ends further ahead than any lock does was taken while the clock was ahead: its time has passed.
 _LOOK = sa.text("""
-    SELECT fingerprint, status, body, headers, document_id, locked_until < now() AS is_dead FROM idempotency_keys
-    WHERE tenant_id = :tenant_id AND key = :key FOR UPDATE
+    SELECT fingerprint, status, body, headers, document_id,
+           locked_until < now() OR locked_until > now() + 2 * :locked AS is_dead
+    FROM idempotency_keys WHERE tenant_id = :tenant_id AND key = :key FOR UPDATE
+""")
+_DONE = sa.text("""
+    SELECT 1 FROM idempotency_keys
+    WHERE tenant_id = :tenant_id AND key = :key AND (status IS NOT NULL OR document_id IS NOT NULL)
 """)
 _TAKE_OVER = sa.text("""
     UPDATE idempotency_keys SET token = :token, locked_until = now() + :locked
@@ -93,7 +99,7 @@ class Idempotency:
         with self._database.transaction() as connection:
             if one(connection, _BEGIN, **where, **values) is not None:
                 return Fresh(token)
-            known = one(connection, _LOOK, **where)
+            known = one(connection, _LOOK, **where, locked=LOCKED)
             if known is None:
                 return InFlight()  # released between the two statements; the caller asks again
             if bytes(known.fingerprint) != fingerprint:
@@ -110,6 +116,11 @@ class Idempotency:
         values = {"status": status, "body": orjson.dumps(body).decode(), "headers": orjson.dumps(headers).decode()}
         with self._database.single() as connection:
             connection.execute(_COMPLETE, {"token": token, **values})
+
+    def is_done(self, tenant_id: UUID, key: str) -> bool:
+        """Whether the request of this key was done already, so that its repeat adds nothing."""
+        with self._database.single() as connection:
+            return one(connection, _DONE, tenant_id=tenant_id, key=key) is not None
 
     def release(self, token: UUID) -> None:
         """Forget a claim whose request failed before it changed anything, so that a repeat may succeed."""

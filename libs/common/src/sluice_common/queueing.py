@@ -8,7 +8,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from sluice_common.database import Database, one, rows
+from sluice_common.database import Database, rows
 
 # The partial indexes of `documents` and `batches` hold exactly what waits, however much has ended.
 _DOCUMENTS = sa.text("""
@@ -38,12 +38,6 @@ _ENDED = sa.text("""
     WHERE e.event = 'document.status' AND e.state IN ('completed', 'failed', 'cancelled')
       AND e.created_at > now() - interval '60 s'
     GROUP BY e.tenant_id, since.seconds
-""")
-
-_KNOWN_KEY = sa.text("""
-    SELECT 1 FROM idempotency_keys
-    WHERE tenant_id = :tenant_id AND key = :key
-      AND (status IS NOT NULL OR document_id IS NOT NULL)
 """)
 
 
@@ -99,11 +93,6 @@ class Queueing:
                     columns = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name
                     fields.setdefault(columns.pop("tenant_id"), {}).update(columns)
         return Queues({tenant_id: _waiting_of(columns) for tenant_id, columns in fields.items()})
-
-    def knows_key(self, tenant_id: UUID, key: str) -> bool:
-        """Whether the request of this idempotency key was done already, so that its repeat adds nothing."""
-        with self._database.single() as connection:
-            return one(connection, _KNOWN_KEY, tenant_id=tenant_id, key=key) is not None
 
 
 def _waiting_of(columns: Mapping[str, Any]) -> Waiting:  # numbers as PostgreSQL gives them

@@ -5,7 +5,7 @@ Every one of them may run in several processes at once: row locks keep them apar
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -241,7 +241,6 @@ _OLDEST_UNFINISHED = sa.text("""
 _WAITING_BATCHES = sa.text("""
     SELECT count(*) AS n, COALESCE(sum(last_chunk - first_chunk + 1), 0) AS chunks FROM batches WHERE state = 'pending'
 """)
-_NOW = sa.text("SELECT clock_timestamp() AS now")
 _KEEP_LEASE = sa.text("UPDATE keeper SET lease_s = :lease_s WHERE id = 1")
 
 
@@ -490,13 +489,6 @@ class Reconciling:
         """Write down the lease that this reconciler judges by; every worker compares its own with it."""
         with self._database.single() as connection:
             connection.execute(_KEEP_LEASE, {"lease_s": self._times.lease.total_seconds()})
-
-    def now(self) -> datetime:
-        """The database's clock."""
-        with self._database.single() as connection:
-            row = one(connection, _NOW)
-        assert row is not None, "the clock returns a row"
-        return row.now  # type: ignore[no-any-return]  # a timestamptz is a datetime
 
     def _make_up_for_unseen_time(self, connection: sa.Connection) -> timedelta:
         """Move deadlines and keys along with time that no reconciler saw pass; returns how much, or zero."""

@@ -15,8 +15,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sluice_api import schemas
-from sluice_api.admission import Admission
 from sluice_api.auth import needs
+from sluice_api.backpressure import Backpressure
 from sluice_api.cursors import Cursors
 from sluice_api.deps import ApiDeps
 from sluice_api.downloads import content_response, matches
@@ -72,18 +72,18 @@ _FULL = refusal("Too much is waiting already, of all tenants or of yours.")
 def document_routes(deps: ApiDeps) -> APIRouter:
     """The paths below `/v1/documents`."""
     router = APIRouter(prefix="/v1/documents", tags=["documents"])
-    admission = Admission(deps.settings, Queueing(deps.database), deps.metrics)
-    _add_submission(router, deps, admission)
+    backpressure = Backpressure(deps.settings, Queueing(deps.database), deps.idempotency, deps.metrics)
+    _add_submission(router, deps, backpressure)
     _add_list(router, deps)
     _add_document(router, deps)
     _add_chunks(router, deps)
     _add_content(router, deps)
     _add_deletion(router, deps)
-    _add_moves(router, deps, admission)
+    _add_moves(router, deps, backpressure)
     return router
 
 
-def _add_submission(router: APIRouter, deps: ApiDeps, admission: Admission) -> None:
+def _add_submission(router: APIRouter, deps: ApiDeps, backpressure: Backpressure) -> None:
     @router.post(
         "",
         name="submit_document",
@@ -108,9 +108,9 @@ def _add_submission(router: APIRouter, deps: ApiDeps, admission: Admission) -> N
         openapi_extra={"requestBody": schemas.UPLOAD_BODY},
     )
     async def submit(request: Request, principal: Writer) -> Response:
-        with admission.refusals_counted():
+        with backpressure.refusals_counted():
             boundary, digest = _refuse_by_headers(request)
-            await admission.check_upload(principal.tenant_id, key_of(request))
+            await backpressure.check_upload(principal.tenant_id, key_of(request))
             incoming = IncomingOriginal(deps.objects, max_bytes=deps.settings.limits.max_document_bytes)
             try:
                 upload = await _receive(request, boundary, digest, incoming)
@@ -347,7 +347,7 @@ def _add_deletion(router: APIRouter, deps: ApiDeps) -> None:
         return JsonResponse(body, 202, {"location": _path_of(view), "retry-after": RETRY_AFTER_S})
 
 
-def _add_moves(router: APIRouter, deps: ApiDeps, admission: Admission) -> None:
+def _add_moves(router: APIRouter, deps: ApiDeps, backpressure: Backpressure) -> None:
     def changed(
         request: Request, principal: Principal, document_id: str, change: Callable[[DocumentView], bool], **fields: str
     ) -> Response:
@@ -375,7 +375,7 @@ def _add_moves(router: APIRouter, deps: ApiDeps, admission: Admission) -> None:
     )
     def retry_document(request: Request, principal: Writer, document_id: str) -> Response:
         def retry(view: DocumentView) -> bool:
-            return view.state is not State.COMPLETED and _extract_again(request, deps, admission, view)
+            return view.state is not State.COMPLETED and _extract_again(request, deps, backpressure, view)
 
         return changed(request, principal, document_id, retry)
 
@@ -394,13 +394,13 @@ def _add_moves(router: APIRouter, deps: ApiDeps, admission: Admission) -> None:
             request,
             principal,
             document_id,
-            lambda view: again[wanted](request, deps, admission, view),
+            lambda view: again[wanted](request, deps, backpressure, view),
             **{"from": wanted},
         )
 
 
-def _extract_again(request: Request, deps: ApiDeps, admission: Admission, view: DocumentView) -> bool:
-    _refuse_when_full(admission, view)
+def _extract_again(request: Request, deps: ApiDeps, backpressure: Backpressure, view: DocumentView) -> bool:
+    _refuse_when_full(backpressure, view)
     request_id = request_id_of(request.scope)
     if not deps.documents.reprocess(view.tenant_id, view.id, request_id=request_id):
         return False
@@ -408,10 +408,10 @@ def _extract_again(request: Request, deps: ApiDeps, admission: Admission, view: 
     return True
 
 
-def _embed_again(request: Request, deps: ApiDeps, admission: Admission, view: DocumentView) -> bool:
+def _embed_again(request: Request, deps: ApiDeps, backpressure: Backpressure, view: DocumentView) -> bool:
     if _is_ended(view) and view.published_run is None:
         raise invalid_field("/from", "No run of the document was ever published; process it from 'extract'.")
-    _refuse_when_full(admission, view)
+    _refuse_when_full(backpressure, view)
     # Its batches have their dispatch time; the dispatch loop sends their hints.
     run_id = deps.batches.embed_again(view.tenant_id, view.id, request_id=request_id_of(request.scope))
     if run_id is None and _is_ended(view):
@@ -419,9 +419,9 @@ def _embed_again(request: Request, deps: ApiDeps, admission: Admission, view: Do
     return run_id is not None
 
 
-def _refuse_when_full(admission: Admission, view: DocumentView) -> None:
+def _refuse_when_full(backpressure: Backpressure, view: DocumentView) -> None:
     if _is_ended(view):  # else nothing is added to what waits
-        admission.check_work_in_thread(view.tenant_id)
+        backpressure.check_work_in_thread(view.tenant_id)
 
 
 def find_document(deps: ApiDeps, principal: Principal, document_id: str, *, also_deleted: bool = False) -> DocumentView:

@@ -9,12 +9,13 @@ import pytest
 from anyio import to_thread
 from prometheus_client import CollectorRegistry
 
-from sluice_api import admission
-from sluice_api.admission import LONGEST_RETRY_S, UNKNOWN_RETRY_S, Admission, Bound, queue_full
+from sluice_api import backpressure
+from sluice_api.backpressure import LONGEST_RETRY_S, UNKNOWN_RETRY_S, Backpressure, Bound, queue_full
 from sluice_api.metrics import GatewayMetrics
 from sluice_api.problems import Problem, body_of
 from sluice_api.settings import ApiSettings
 from sluice_common.errors import DatabaseUnavailable
+from sluice_common.idempotency import Idempotency
 from sluice_common.queueing import Queueing, Queues, Waiting
 
 TENANT = uuid4()
@@ -41,11 +42,17 @@ class FakeQueueing(Queueing):
             raise DatabaseUnavailable("gone")
         return Queues(dict(self.waiting))
 
-    def knows_key(self, tenant_id: UUID, key: str) -> bool:
+
+class FakeIdempotency(Idempotency):
+    """Knows of one request that was done, and has no table."""
+
+    def __init__(self) -> None: ...
+
+    def is_done(self, tenant_id: UUID, key: str) -> bool:
         return (tenant_id, key) == (TENANT, "done")
 
 
-def admission_over(queueing: Queueing, **limits: int) -> Admission:
+def backpressure_over(queueing: Queueing, **limits: int) -> Backpressure:
     settings = ApiSettings(
         database={"url": "postgresql://unused"},
         broker={"url": "redis://unused"},
@@ -54,10 +61,10 @@ def admission_over(queueing: Queueing, **limits: int) -> Admission:
         objects={"root": "."},
         limits={"min_free_percent": 0, "min_free_bytes": 0, **limits},
     )
-    return Admission(settings, queueing, GatewayMetrics(CollectorRegistry()))
+    return Backpressure(settings, queueing, FakeIdempotency(), GatewayMetrics(CollectorRegistry()))
 
 
-def let_in(door: Admission, uploads: int, *, tenant_id: UUID = TENANT, key: str | None = None) -> int:
+def let_in(door: Backpressure, uploads: int, *, tenant_id: UUID = TENANT, key: str | None = None) -> int:
     """How many of so many uploads at once are let in."""
 
     async def try_all() -> int:
@@ -73,20 +80,20 @@ def test_many_uploads_at_once_ask_the_table_once():
     queueing = FakeQueueing()
     queueing.takes_s = 0.05
 
-    assert let_in(admission_over(queueing), 200) == 200
+    assert let_in(backpressure_over(queueing), 200) == 200
     assert queueing.looks == 1
 
 
 def test_a_look_is_believed_for_a_moment_and_no_longer(monkeypatch):
     queueing = FakeQueueing()
-    door = admission_over(queueing)
+    door = backpressure_over(queueing)
     now = 0.0
-    monkeypatch.setattr(admission, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(backpressure, "time", SimpleNamespace(monotonic=lambda: now))
 
     let_in(door, 10), let_in(door, 10)
     assert queueing.looks == 1
 
-    now += admission.KEPT_S + 0.01
+    now += backpressure.KEPT_S + 0.01
     let_in(door, 10), let_in(door, 10)
     assert queueing.looks == 2
 
@@ -94,11 +101,11 @@ def test_a_look_is_believed_for_a_moment_and_no_longer(monkeypatch):
 @pytest.mark.parametrize("took_s", [0.1, 3.0])
 def test_a_look_that_took_long_is_believed_for_longer_within_reason(monkeypatch, took_s):
     queueing = FakeQueueing()
-    door = admission_over(queueing)
-    kept_s = min(admission.LONGEST_KEPT_S, 20 * took_s)
+    door = backpressure_over(queueing)
+    kept_s = min(backpressure.LONGEST_KEPT_S, 20 * took_s)
     later = [took_s + kept_s - 0.1, took_s + kept_s]  # who asks then
     clock = iter([0.0, took_s, *later, 20.0, 20.0])
-    monkeypatch.setattr(admission, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(backpressure, "time", SimpleNamespace(monotonic=lambda: next(clock)))
 
     let_in(door, 1), let_in(door, 1)
     assert queueing.looks == 1
@@ -110,7 +117,7 @@ def test_a_look_that_took_long_is_believed_for_longer_within_reason(monkeypatch,
 def test_a_table_that_does_not_answer_is_asked_again_by_the_next_one():
     queueing = FakeQueueing()
     queueing.is_away = True
-    door = admission_over(queueing)
+    door = backpressure_over(queueing)
 
     assert let_in(door, 5) == 0
     queueing.is_away = False
@@ -119,7 +126,7 @@ def test_a_table_that_does_not_answer_is_asked_again_by_the_next_one():
 
 
 def test_routes_that_hold_every_thread_still_get_their_look():
-    door = admission_over(FakeQueueing())
+    door = backpressure_over(FakeQueueing())
 
     async def ask_from_the_only_thread() -> None:
         to_thread.current_default_thread_limiter().total_tokens = 1
@@ -130,21 +137,21 @@ def test_routes_that_hold_every_thread_still_get_their_look():
 
 
 def test_what_was_let_in_since_the_look_counts():
-    door = admission_over(FakeQueueing({TENANT: Waiting(documents=3)}), max_waiting_documents_of_tenant=5)
+    door = backpressure_over(FakeQueueing({TENANT: Waiting(documents=3)}), max_waiting_documents_of_tenant=5)
 
     assert let_in(door, 10) == 2
     assert let_in(door, 10) == 0
 
 
 def test_the_bound_of_all_counts_what_every_tenant_was_let_in_with():
-    door = admission_over(FakeQueueing({uuid4(): Waiting(documents=3)}), max_waiting_documents=6)
+    door = backpressure_over(FakeQueueing({uuid4(): Waiting(documents=3)}), max_waiting_documents=6)
 
     assert let_in(door, 2) == 2
     assert let_in(door, 5, tenant_id=uuid4()) == 1
 
 
 def test_a_repeat_of_what_was_done_passes_a_full_queue():
-    door = admission_over(FakeQueueing({TENANT: Waiting(chunks=9)}), max_waiting_chunks=9)
+    door = backpressure_over(FakeQueueing({TENANT: Waiting(chunks=9)}), max_waiting_chunks=9)
 
     assert let_in(door, 3, key="done") == 3
     assert let_in(door, 3, key="new") == 0

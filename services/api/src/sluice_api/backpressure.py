@@ -19,6 +19,7 @@ from sluice_api.metrics import GatewayMetrics
 from sluice_api.problems import STORAGE_RETRY_S, Problem, problem_of
 from sluice_api.settings import ApiSettings
 from sluice_common.errors import PipelineError
+from sluice_common.idempotency import Idempotency
 from sluice_common.queueing import Queueing, Queues
 from sluice_common.settings import LimitsSettings
 
@@ -76,17 +77,20 @@ class Look:
     """On the monotonic clock, in seconds."""
 
 
-class Admission:
+class Backpressure:
     """Lets work in or refuses it; one for the whole process, used in its event loop and in the threads of its routes.
 
     Between two looks it adds what it let in itself, so that a single gateway does not pass a bound by a burst; only
     uploads that were still arriving at the time of a look are not counted.
     """
 
-    def __init__(self, settings: ApiSettings, queueing: Queueing, metrics: GatewayMetrics) -> None:
+    def __init__(
+        self, settings: ApiSettings, queueing: Queueing, idempotency: Idempotency, metrics: GatewayMetrics
+    ) -> None:
         self._limits = settings.limits
         self._root = settings.objects.root if settings.objects.kind == "filesystem" else None
         self._queueing = queueing
+        self._idempotency = idempotency
         self._metrics = metrics
         self._look: Look | None = None
         self._looking: asyncio.Task[Look] | None = None
@@ -109,7 +113,7 @@ class Admission:
             _refuse_full_disk(look.disk, self._limits)
             self._let_in_or_refuse(look.queues, tenant_id)
         except Problem:
-            if key is None or not await run_in_threadpool(self._queueing.knows_key, tenant_id, key):
+            if key is None or not await run_in_threadpool(self._idempotency.is_done, tenant_id, key):
                 raise
 
     async def check_work(self, tenant_id: UUID) -> None:
