@@ -74,7 +74,7 @@ class Gateway:
 class Pace:
     """How fast clients go: slower the more is unfinished, so that what is measured is no backlog."""
 
-    def __init__(self, *, pause_s: float = 0.45, most_unfinished: int = 25) -> None:
+    def __init__(self, *, most_unfinished: int, pause_s: float = 0.45) -> None:
         self._pause_s = pause_s
         self._most_unfinished = most_unfinished
         self.unfinished = 0

@@ -29,7 +29,8 @@ from sluice_local.services import create_key_command
 from sluice_local.stack import run_to_end
 
 TENANTS = ("default", "other")
-CLIENTS = 4
+UNFINISHED_OF_A_CLIENT = 5
+"""Clients slow down when more than so many documents for each of them are unfinished."""
 SAY_EVERY_S = 10
 TERMINAL_S = 60
 """By then after the last fault every document has ended."""
@@ -45,6 +46,7 @@ class Size:
 
     faults: int
     documents: int
+    clients: int = 4
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ SETTINGS = {
 class FaultRun:
     """Drives one rig; `say` gets a line of progress now and then."""
 
-    def __init__(self, rig: Rig, *, say: Callable[[str], None]) -> None:
+    def __init__(self, rig: Rig, size: Size, *, say: Callable[[str], None]) -> None:
         self._rig = rig
         self._stack = rig.stack
         self._seed = rig.seed
@@ -89,14 +91,15 @@ class FaultRun:
         self._say = say
         self._oracle = Oracle(rig)
         self._history = History()
-        self._pace = Pace()
+        self._pace = Pace(most_unfinished=size.clients * UNFINISHED_OF_A_CLIENT)
+        self._size = size
         self._keys = {"default": rig.stack.api_key, "other": self._other_key()}
         self._table = TableWatch(self._oracle, self._pace, self._history)
         self._searcher = Searcher(self._gateways("searcher"), self._history, rig.seed)
         self._began = time.monotonic()
         self._said = 0.0
 
-    def run(self, size: Size) -> Outcome:
+    def run(self) -> Outcome:
         """Everything from the first upload to the verdict."""
         install_move_guard(self._rig.settings["SLUICE_DATABASE__URL"])
         adopt_orphans()
@@ -109,13 +112,13 @@ class FaultRun:
             samplers.enter_context(Sampler("follower", follower.look, pause_s=0.15))
             samplers.enter_context(Sampler("table", self._table.look, pause_s=0.25))
             samplers.enter_context(Sampler("leaks", leaks.look, pause_s=3))
-            quiet_at = self._fire(size)
+            quiet_at = self._fire()
             terminal_s = self._wait_for_the_end(quiet_at)
         clean_s = self._wait_for_agreement(quiet_at)
         leaks.look()
         return self._outcome(base, terminal_s, clean_s)
 
-    def _fire(self, size: Size) -> float:
+    def _fire(self) -> float:
         """Clients and faults together, until there were enough of both or something is seen to be wrong.
 
         Returns:
@@ -123,19 +126,19 @@ class FaultRun:
         """
         clients = [
             Client(number, tenant, gateway, pace=self._pace, history=self._history, seed=self._seed)
-            for number in range(CLIENTS)
-            for tenant in [TENANTS[number == CLIENTS - 1]]
+            for number in range(self._size.clients)
+            for tenant in [TENANTS[number == self._size.clients - 1]]
             for gateway in [self._gateway(f"client {number}", tenant)]
         ]
         for client in clients:
             client.start()
-        wait_until(lambda: len(self._history.told) > CLIENTS, seconds=60, message="no upload was accepted")
+        wait_until(lambda: len(self._history.told) > self._size.clients, seconds=60, message="no upload was accepted")
         with Strikes(self._history) as strikes:
             for group in schedule(self._kinds, Random(f"{self._seed}:faults")):
                 time.sleep(group.pause_s)
                 strikes.begin(group)
                 self._say_sometimes()
-                if self._is_enough(size) or self._history.violations:
+                if self._is_enough() or self._history.violations:
                     break
             self._pace.stopping.set()
         quiet_at = time.monotonic()
@@ -144,11 +147,11 @@ class FaultRun:
             client.join(timeout_s=60)
         return quiet_at
 
-    def _is_enough(self, size: Size) -> bool:
+    def _is_enough(self) -> bool:
         struck = {strike.kind for strike in self._history.strikes}
         return (
-            len(self._history.strikes) >= size.faults
-            and len(self._history.told) >= size.documents
+            len(self._history.strikes) >= self._size.faults
+            and len(self._history.told) >= self._size.documents
             and len(struck) == len(self._kinds)
         )
 

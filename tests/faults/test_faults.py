@@ -19,9 +19,10 @@ from sluice_client import SluiceClient
 from sluice_local.stack import LocalStack
 
 SEED = int(os.environ.get("SEED", "20261120"))
-SIZE = Size(faults=int(os.environ.get("FAULTS", "0")), documents=int(os.environ.get("DOCUMENTS", "100")))
+FAULTS = int(os.environ.get("FAULTS", "0"))
 """Each kind strikes at least once, however few faults are asked for."""
-IS_LONG = SIZE.faults >= 1000
+IS_LONG = FAULTS >= 1000
+SIZE = Size(FAULTS, documents=int(os.environ.get("DOCUMENTS", "100")), clients=8 if IS_LONG else 4)
 MAX_TRIES = 3
 MAX_LOSSES = 4
 STORIES = Path(__file__).parents[2] / "build"
@@ -63,7 +64,7 @@ def test_every_part_may_break_at_any_moment_and_every_promise_is_kept(rig, figur
     say(f"\nseed {SEED}")
     for reason in rig.left_out:
         say(f"left out: {reason}")
-    outcome = FaultRun(rig, say=say).run(SIZE)
+    outcome = FaultRun(rig, SIZE, say=say).run()
 
     for line in [*rig.tally.lines(), *_lines_of(outcome)]:
         say(line)

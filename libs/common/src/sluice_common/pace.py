@@ -18,8 +18,9 @@ UNBOUNDED_RATE = 500.0
 """A provider that takes so many is not paced at all, until it says that it is too many."""
 LEAST_RATE = 0.1
 
-EAGER_GROWTH = 1.0
-"""Per permit used, until the first limit is met: the rate nearly triples each second."""
+EAGER_GROWTH = 0.3
+"""Per permit used, until the first limit is met: the rate grows by a third each second, tenfold in eight. What is
+under way when a limit is met is refused, and grows with this."""
 CAREFUL_GROWTH = 0.01
 """Per permit used, from then on: a hundredth per second, and as much again for each `CALM_S` without a limit."""
 CALM_S = 10.0
