@@ -1,6 +1,7 @@
 """What the routes of collections promise, over the real gateway and PostgreSQL."""
 
 import unicodedata
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -144,6 +145,19 @@ def test_a_change_may_name_the_version_it_is_for(client):
 
     assert changed.status_code == 200
     assert (late.status_code, late.json()["code"]) == (412, "precondition_failed")
+
+
+def test_of_many_changes_at_once_that_mean_one_version_one_is_made(client):
+    tag = create(client, "contracts").headers["etag"]
+
+    def change(overlap: int) -> int:
+        body = {"chunking": {"max_chars": 500, "overlap_chars": overlap}}
+        return client.patch("/v1/collections/contracts", json=body, headers={"If-Match": tag}).status_code
+
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(change, range(8)))
+
+    assert sorted(answers) == [200] + 7 * [412]
 
 
 def test_an_unchanged_collection_is_304(gateway, client):

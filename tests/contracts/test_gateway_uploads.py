@@ -747,6 +747,31 @@ def test_a_change_names_the_version_it_means(client):
     assert meant.status_code == 202
 
 
+@pytest.mark.parametrize("change", ["cancel", "reprocess"])
+def test_of_many_changes_at_once_that_mean_one_version_one_is_made(gateway, client, change):
+    document = accepted(client)["id"]
+    if change == "reprocess":
+        client.post(f"/v1/documents/{document}/cancel")
+    etag = client.get(f"/v1/documents/{document}").headers["etag"]
+
+    def send_change(_: int) -> int:
+        return client.post(f"/v1/documents/{document}/{change}", headers={"If-Match": etag}).status_code
+
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(send_change, range(8)))
+
+    assert sorted(answers) == [202] + 7 * [412]
+
+
+def test_a_document_that_moved_after_the_look_is_not_deleted(gateway, client):
+    document_id = ids.parse("doc", accepted(client)["id"])
+    version = gateway.deps.catalogue.find(gateway.tenant_id, document_id).row_version
+    gateway.deps.documents.cancel(gateway.tenant_id, document_id)
+
+    assert not gateway.deps.documents.delete(gateway.tenant_id, document_id, version=version)
+    assert gateway.deps.documents.delete(gateway.tenant_id, document_id, version=version + 1)
+
+
 def test_a_long_poll_answers_when_the_document_moves(gateway, client):
     document = accepted(client)["id"]
     etag = client.get(f"/v1/documents/{document}").headers["etag"]

@@ -1,7 +1,14 @@
 """Refusals as clients see them."""
 
+import asyncio
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
 import orjson
 import pytest
+import uvicorn
 from fastapi import FastAPI
 from pydantic import BaseModel
 from starlette.testclient import TestClient
@@ -136,3 +143,25 @@ def test_a_missing_key_names_its_scheme():
 
 def test_every_title_is_a_phrase_of_its_own():
     assert len(set(TITLES.values())) == len(TITLES)
+
+
+def test_who_is_cut_off_by_a_gateway_that_stops_is_told_to_try_again():
+    app, arrived = FastAPI(), threading.Event()
+    problems.install(app)
+
+    @app.get("/slow")
+    async def slow() -> None:
+        arrived.set()
+        await asyncio.Event().wait()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(2) as threads:
+        server = uvicorn.Server(uvicorn.Config(app, timeout_graceful_shutdown=1, log_config=None))
+        serving = threads.submit(server.run, [listener])
+        asking = threads.submit(httpx.get, f"http://127.0.0.1:{listener.getsockname()[1]}/slow", timeout=30)
+        assert arrived.wait(30)
+        server.should_exit = True
+        answer = asking.result()
+        serving.result()
+
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+    assert "retry-after" in answer.headers

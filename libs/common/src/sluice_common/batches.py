@@ -253,6 +253,7 @@ _LOCK_PUBLISHED = sa.text("""
     SELECT published_run, request_no FROM documents
     WHERE id = :id AND tenant_id = :tenant_id AND lifecycle = 'active' AND published_run IS NOT NULL
       AND state IN ('completed', 'failed', 'cancelled')
+      AND (CAST(:version AS int) IS NULL OR row_version = :version)
       AND NOT EXISTS (SELECT 1 FROM originals o JOIN runs r ON r.id = documents.published_run
                       WHERE o.document_id = documents.id AND o.request_no > r.request_no)
     FOR NO KEY UPDATE
@@ -527,15 +528,17 @@ class Batches:
             return self._reopen(connection, run_id, self._missing(connection, run_id, present))
 
     @marked("embed_again")
-    def embed_again(self, tenant_id: UUID, document_id: UUID, *, request_id: str | None = None) -> int | None:
+    def embed_again(
+        self, tenant_id: UUID, document_id: UUID, *, request_id: str | None = None, version: int | None = None
+    ) -> int | None:
         """Make a new run from the chunks of the published one, to be embedded without extracting anything again.
 
         Returns:
             The new run's id; None when the document is unfinished, not active or has no published run of its
-            newest content.
+            newest content, or its row is not of *version*.
         """
         with self._database.transaction() as connection:
-            document = one(connection, _LOCK_PUBLISHED, id=document_id, tenant_id=tenant_id)
+            document = one(connection, _LOCK_PUBLISHED, id=document_id, tenant_id=tenant_id, version=version)
             if document is None:
                 return None
             again = one(

@@ -42,11 +42,13 @@ _LIST = sa.text(f"""
 _CHANGE = sa.text("""
     UPDATE collections
     SET chunking = CAST(:chunking AS jsonb), updated_at = now(), row_version = row_version + 1
-    WHERE tenant_id = :tenant_id AND name = :name AND lifecycle = 'active' RETURNING 1
+    WHERE tenant_id = :tenant_id AND name = :name AND lifecycle = 'active'
+      AND (CAST(:version AS int) IS NULL OR row_version = :version) RETURNING 1
 """)
 _DELETE = sa.text("""
     UPDATE collections SET lifecycle = 'deleting', updated_at = now(), row_version = row_version + 1
-    WHERE tenant_id = :tenant_id AND name = :name AND lifecycle = 'active' RETURNING id
+    WHERE tenant_id = :tenant_id AND name = :name AND lifecycle = 'active'
+      AND (CAST(:version AS int) IS NULL OR row_version = :version) RETURNING id
 """)
 _DELETE_DOCUMENTS = sa.text("""
     UPDATE documents
@@ -98,16 +100,32 @@ class Collections:
             found = rows(connection, _SIZES, ids=list(collection_ids))
         return dict.fromkeys(collection_ids, 0) | {row.collection_id: row.documents for row in found}
 
-    def change(self, tenant_id: UUID, name: str, *, chunking: Mapping[str, Any]) -> bool:  # as in Collection
-        """Change how documents are cut from now on; those that are already there keep the chunks they have."""
-        values = {"tenant_id": tenant_id, "name": name, "chunking": orjson.dumps(chunking).decode()}
+    def change(
+        self,
+        tenant_id: UUID,
+        name: str,
+        *,
+        chunking: Mapping[str, Any],  # as in Collection
+        version: int | None = None,
+    ) -> bool:
+        """Change how documents are cut from now on; those that are already there keep the chunks they have.
+
+        Returns:
+            False when there is no such collection, or its row is not of *version*.
+        """
+        sizes = orjson.dumps(chunking).decode()
+        values = {"tenant_id": tenant_id, "name": name, "chunking": sizes, "version": version}
         with self._database.single() as connection:
             return one(connection, _CHANGE, **values) is not None
 
-    def delete(self, tenant_id: UUID, name: str) -> bool:
-        """Delete the collection with all its documents, invisible from this commit on; False when there is none."""
+    def delete(self, tenant_id: UUID, name: str, *, version: int | None = None) -> bool:
+        """Delete the collection with all its documents, invisible from this commit on.
+
+        Returns:
+            False when there is no such collection, or its row is not of *version*.
+        """
         with self._database.transaction() as connection:
-            row = one(connection, _DELETE, tenant_id=tenant_id, name=name)
+            row = one(connection, _DELETE, tenant_id=tenant_id, name=name, version=version)
             if row is None:
                 return False
             deleted = [document.id for document in rows(connection, _DELETE_DOCUMENTS, id=row.id)]

@@ -144,7 +144,8 @@ _SAME_EXTERNAL = sa.text("""
 _REQUEST_AGAIN = sa.text("""
     WITH old AS (SELECT id, active_run FROM documents
                  WHERE id = :id AND tenant_id = :tenant_id AND lifecycle = 'active'
-                   AND (:replace OR state IN ('completed', 'failed', 'cancelled')) FOR NO KEY UPDATE)
+                   AND (:replace OR state IN ('completed', 'failed', 'cancelled'))
+                   AND (CAST(:version AS int) IS NULL OR row_version = :version) FOR NO KEY UPDATE)
     UPDATE documents d
     SET state = 'queued', request_no = request_no + 1, job_id = :job_id, request_id = :request_id, tries = 0,
         losses = 0, active_run = NULL, lease_owner = NULL, lease_until = NULL, not_before = now(),
@@ -211,7 +212,8 @@ _FAIL = sa.text("""
 _CANCEL = sa.text("""
     WITH old AS (SELECT id, active_run FROM documents
                  WHERE id = :id AND tenant_id = :tenant_id AND lifecycle = 'active'
-                   AND state IN ('queued', 'extracting', 'embedding', 'verifying') FOR NO KEY UPDATE)
+                   AND state IN ('queued', 'extracting', 'embedding', 'verifying')
+                   AND (CAST(:version AS int) IS NULL OR row_version = :version) FOR NO KEY UPDATE)
     UPDATE documents d
     SET state = 'cancelled', active_run = NULL, lease_owner = NULL, lease_until = NULL, dispatch_after = NULL,
         error_code = NULL, error_detail = NULL, error_detail_code = NULL, finished_at = now(), updated_at = now(),
@@ -226,7 +228,8 @@ _DELETE = sa.text("""
         dispatch_after = NULL, purge_at = now(), purge_pass = 0, updated_at = now(), row_version = row_version + 1,
         finished_at = COALESCE(finished_at, now()),
         state = CASE WHEN state IN ('completed', 'failed', 'cancelled') THEN state ELSE 'cancelled' END
-    WHERE id = :id AND tenant_id = :tenant_id AND lifecycle = 'active' RETURNING id
+    WHERE id = :id AND tenant_id = :tenant_id AND lifecycle = 'active'
+      AND (CAST(:version AS int) IS NULL OR row_version = :version) RETURNING id
 """)
 
 _ABANDON_RUNS = sa.text("UPDATE runs SET state = 'abandoned', gc_at = now() WHERE document_id = :id")
@@ -346,14 +349,14 @@ class Documents:
         return self.fail_extraction(document_id, run_id, Setback("released")) is not None
 
     @marked("cancel")
-    def cancel(self, tenant_id: UUID, document_id: UUID) -> bool:
+    def cancel(self, tenant_id: UUID, document_id: UUID, *, version: int | None = None) -> bool:
         """Stop an unfinished document; every worker on it is fenced from this commit on.
 
         Returns:
-            False when there was nothing to cancel.
+            False when there was nothing to cancel, or its row is not of *version*.
         """
         with self._database.transaction() as connection:
-            row = one(connection, _CANCEL, id=document_id, tenant_id=tenant_id)
+            row = one(connection, _CANCEL, id=document_id, tenant_id=tenant_id, version=version)
             if row is None:
                 return False
             reach("cancel.document_moved")
@@ -362,14 +365,14 @@ class Documents:
             return True
 
     @marked("delete")
-    def delete(self, tenant_id: UUID, document_id: UUID) -> bool:
+    def delete(self, tenant_id: UUID, document_id: UUID, *, version: int | None = None) -> bool:
         """Make a document invisible for good; its points, chunks and bytes are removed afterwards.
 
         Returns:
-            False when it was not active (deleted before, or never there).
+            False when it was not active (deleted before, or never there), or its row is not of *version*.
         """
         with self._database.transaction() as connection:
-            if one(connection, _DELETE, id=document_id, tenant_id=tenant_id) is None:
+            if one(connection, _DELETE, id=document_id, tenant_id=tenant_id, version=version) is None:
                 return False
             reach("delete.document_moved")
             connection.execute(_ABANDON_RUNS, {"id": document_id})
@@ -377,14 +380,18 @@ class Documents:
             return True
 
     @marked("reprocess")
-    def reprocess(self, tenant_id: UUID, document_id: UUID, *, request_id: str | None = None) -> bool:
+    def reprocess(
+        self, tenant_id: UUID, document_id: UUID, *, request_id: str | None = None, version: int | None = None
+    ) -> bool:
         """Queue an ended document once more; its published run goes on serving until the new one is published.
 
         Returns:
-            False when it is unfinished or not active.
+            False when it is unfinished or not active, or its row is not of *version*.
         """
         with self._database.transaction() as connection:
-            return self._request_again(connection, tenant_id, document_id, "reprocess", request_id=request_id)
+            return self._request_again(
+                connection, tenant_id, document_id, "reprocess", request_id=request_id, version=version
+            )
 
     def _insert(self, new: NewDocument, token: UUID | None) -> Accepted | None:
         document_id = new_id()
@@ -458,6 +465,7 @@ class Documents:
         *,
         request_id: str | None,
         replace: bool = False,
+        version: int | None = None,
     ) -> bool:
         row = one(
             connection,
@@ -465,6 +473,7 @@ class Documents:
             id=document_id,
             tenant_id=tenant_id,
             replace=replace,
+            version=version,
             job_id=new_id(),
             request_id=request_id,
             grace=self._times.grace,

@@ -1,5 +1,6 @@
 """Every refusal as one JSON body: RFC 9457, with the member that OpenAI's client reads."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -177,6 +178,10 @@ class LastResort:
 
         try:
             await self._app(scope, receive, send_noticed)
+        except asyncio.CancelledError:  # by the server, which stops and has waited long enough
+            if has_started:
+                raise
+            await response_of(_leaving(), scope)(scope, receive, send)
         except Exception as error:  # the api's last handler (style, 3.6)
             problem = problem_of(error)
             if has_started:
@@ -283,6 +288,12 @@ _CLIENTS_FAULT = frozenset(FailureCode) - {FailureCode.INTERNAL, FailureCode.DIM
 def _storage_full(error: TransientError, detail: str) -> Problem:
     log.warning("part_unavailable", error_code=str(error.code), kind=type(error).__name__)
     return Problem(507, "storage_full", detail, headers={"Retry-After": str(STORAGE_RETRY_S)})
+
+
+def _leaving() -> Problem:
+    log.warning("request_cut_off")
+    headers = {"Retry-After": str(_RETRY_AFTER_S)}
+    return Problem(503, "unavailable", "The gateway was stopped before it was done; try again.", headers=headers)
 
 
 def _unavailable(error: TransientError) -> Problem:

@@ -138,10 +138,12 @@ def _add_changing(router: APIRouter, deps: ApiDeps) -> None:
         responses={200: _SHOWN, 404: _MISSING, 412: _CHANGED_MEANWHILE},
     )
     def change_collection(name: str, body: CollectionChange, request: Request, principal: Writer) -> Response:
-        collection = _unchanged(_found(name, principal, deps), request)
+        collection = _found(name, principal, deps)
+        version = _demanded_version(collection, request)
         if body.chunking is not None:
             chunking = _checked_chunking(body.chunking, deps)
-            deps.collections.change(principal.tenant_id, collection.name, chunking=chunking)
+            if not deps.collections.change(principal.tenant_id, collection.name, chunking=chunking, version=version):
+                _refuse_overtaken(version)
         return _shown(_found(name, principal, deps), deps)
 
     @router.delete(
@@ -159,10 +161,12 @@ def _add_changing(router: APIRouter, deps: ApiDeps) -> None:
         },
     )
     def delete_collection(name: str, request: Request, principal: Writer) -> Response:
-        collection = _unchanged(_found(name, principal, deps), request)
+        collection = _found(name, principal, deps)
+        version = _demanded_version(collection, request)
         if collection.name == DEFAULT_COLLECTION:
             raise Problem(409, "conflict", "The collection default cannot be deleted; delete its documents instead.")
-        deps.collections.delete(principal.tenant_id, collection.name)
+        if not deps.collections.delete(principal.tenant_id, collection.name, version=version):
+            _refuse_overtaken(version)
         body = {"id": ids.shown("col", collection.id), "object": "collection", "status": "deleting"}
         headers = {"Location": f"/v1/collections/{quote(collection.name)}", "Retry-After": "1"}
         return JsonResponse({**body, "name": collection.name}, 202, headers)
@@ -181,13 +185,30 @@ def _found(name: str, principal: Principal, deps: ApiDeps) -> Collection:
     return collection
 
 
-def _unchanged(collection: Collection, request: Request) -> Collection:
+def _demanded_version(collection: Collection, request: Request) -> int | None:
+    """The version of the row that `If-Match` demands, for the change itself to compare; None when any will do.
+
+    Raises:
+        Problem: 412 when the row is past it already.
+    """
     wanted = request.headers.get("if-match")
+    if wanted is None:
+        return None
     # Only the row's version counts: a document that came in meanwhile is no reason to refuse a change.
-    versions = {"if-match": ",".join(tag.partition(".")[0] for tag in (wanted or "").split(","))}
-    if wanted is not None and not matches(versions, "if-match", f'"{collection.row_version}'):
-        raise Problem(412, "precondition_failed", "The collection has changed since it was read; read it again.")
-    return collection
+    versions = {"if-match": ",".join(tag.partition(".")[0] for tag in wanted.split(","))}
+    if not matches(versions, "if-match", f'"{collection.row_version}'):
+        raise _outdated()
+    return None if wanted.strip() == "*" else collection.row_version
+
+
+def _refuse_overtaken(version: int | None) -> None:
+    """Say so when nothing changed because another change came between the look and ours."""
+    if version is not None:
+        raise _outdated()
+
+
+def _outdated() -> Problem:
+    return Problem(412, "precondition_failed", "The collection has changed since it was read; read it again.")
 
 
 def _shown(collection: Collection, deps: ApiDeps, status: int = 200, *, is_new: bool = False) -> Response:

@@ -68,6 +68,9 @@ _CHANGED: _Responses = {
 }
 _FULL = refusal("Too much is waiting already, of all tenants or of yours.")
 
+Change = Callable[[DocumentView, int | None], bool]
+"""Changes the document if its row is still of that version; False when nothing was changed."""
+
 
 def document_routes(deps: ApiDeps) -> APIRouter:
     """The paths below `/v1/documents`."""
@@ -341,31 +344,27 @@ def _add_deletion(router: APIRouter, deps: ApiDeps) -> None:
     def delete_document(request: Request, principal: Writer, document_id: str) -> Response:
         view = find_document(deps, principal, document_id, also_deleted=True)
         if view.lifecycle is Lifecycle.ACTIVE:
-            _refuse_outdated(request, view)
-        deps.documents.delete(principal.tenant_id, view.id)
+            version = _demanded_version(request, view)
+            if not deps.documents.delete(principal.tenant_id, view.id, version=version):
+                after = find_document(deps, principal, document_id, also_deleted=True)
+                _refuse_overtaken(after, version)
         body = {"id": ids.shown("doc", view.id), "status": "deleting"}
         return JsonResponse(body, 202, {"location": _path_of(view), "retry-after": RETRY_AFTER_S})
 
 
 def _add_moves(router: APIRouter, deps: ApiDeps, backpressure: Backpressure) -> None:
-    def changed(
-        request: Request, principal: Principal, document_id: str, change: Callable[[DocumentView], bool], **fields: str
-    ) -> Response:
+    def changed(request: Request, principal: Principal, document_id: str, change: Change, **fields: str) -> Response:
         def change_and_show() -> Response:
-            view = find_document(deps, principal, document_id)
-            _refuse_outdated(request, view)
-            has_changed = change(view)
-            after = find_document(deps, principal, document_id)
-            headers = _change_headers(after) if has_changed else {"etag": etag_of(after)}
-            return JsonResponse(shown_document(request, deps, after), 202 if has_changed else 200, headers)
+            return _change_and_show(request, deps, principal, document_id, change)
 
         return answer_once(request, deps, principal, fields, change_and_show)
 
     @router.post("/{document_id}/cancel", status_code=202, summary="Cancel an unfinished document", responses=_CHANGED)
     def cancel_document(request: Request, principal: Writer, document_id: str) -> Response:
-        return changed(
-            request, principal, document_id, lambda view: deps.documents.cancel(principal.tenant_id, view.id)
-        )
+        def cancel(view: DocumentView, version: int | None) -> bool:
+            return deps.documents.cancel(view.tenant_id, view.id, version=version)
+
+        return changed(request, principal, document_id, cancel)
 
     @router.post(
         "/{document_id}/retry",
@@ -374,8 +373,8 @@ def _add_moves(router: APIRouter, deps: ApiDeps, backpressure: Backpressure) -> 
         responses={**_CHANGED, 429: _FULL},
     )
     def retry_document(request: Request, principal: Writer, document_id: str) -> Response:
-        def retry(view: DocumentView) -> bool:
-            return view.state is not State.COMPLETED and _extract_again(request, deps, backpressure, view)
+        def retry(view: DocumentView, version: int | None) -> bool:
+            return view.state is not State.COMPLETED and _extract_again(request, deps, backpressure, view, version)
 
         return changed(request, principal, document_id, retry)
 
@@ -394,27 +393,46 @@ def _add_moves(router: APIRouter, deps: ApiDeps, backpressure: Backpressure) -> 
             request,
             principal,
             document_id,
-            lambda view: again[wanted](request, deps, backpressure, view),
+            lambda view, version: again[wanted](request, deps, backpressure, view, version),
             **{"from": wanted},
         )
 
 
-def _extract_again(request: Request, deps: ApiDeps, backpressure: Backpressure, view: DocumentView) -> bool:
+def _change_and_show(
+    request: Request, deps: ApiDeps, principal: Principal, document_id: str, change: Change
+) -> Response:
+    view = find_document(deps, principal, document_id)
+    version = _demanded_version(request, view)
+    has_changed = change(view, version)
+    after = find_document(deps, principal, document_id)
+    if not has_changed:
+        _refuse_overtaken(after, version)
+    headers = _change_headers(after) if has_changed else {"etag": etag_of(after)}
+    return JsonResponse(shown_document(request, deps, after), 202 if has_changed else 200, headers)
+
+
+def _extract_again(
+    request: Request, deps: ApiDeps, backpressure: Backpressure, view: DocumentView, version: int | None
+) -> bool:
     _refuse_when_full(backpressure, view)
     request_id = request_id_of(request.scope)
-    if not deps.documents.reprocess(view.tenant_id, view.id, request_id=request_id):
+    if not deps.documents.reprocess(view.tenant_id, view.id, request_id=request_id, version=version):
         return False
     deps.hints.send([ExtractDocument(document_id=view.id)])
     return True
 
 
-def _embed_again(request: Request, deps: ApiDeps, backpressure: Backpressure, view: DocumentView) -> bool:
+def _embed_again(
+    request: Request, deps: ApiDeps, backpressure: Backpressure, view: DocumentView, version: int | None
+) -> bool:
     if _is_ended(view) and view.published_run is None:
         raise invalid_field("/from", "No run of the document was ever published; process it from 'extract'.")
     _refuse_when_full(backpressure, view)
     # Its batches have their dispatch time; the dispatch loop sends their hints.
-    run_id = deps.batches.embed_again(view.tenant_id, view.id, request_id=request_id_of(request.scope))
+    request_id = request_id_of(request.scope)
+    run_id = deps.batches.embed_again(view.tenant_id, view.id, request_id=request_id, version=version)
     if run_id is None and _is_ended(view):
+        _refuse_overtaken(deps.catalogue.find(view.tenant_id, view.id) or view, version)
         raise invalid_field("/from", "The published run is of earlier content; process the newest from 'extract'.")
     return run_id is not None
 
@@ -464,6 +482,25 @@ def _is_ended(view: DocumentView) -> bool:
     return view.state in ENDED
 
 
-def _refuse_outdated(request: Request, view: DocumentView) -> None:
-    if "if-match" in request.headers and not matches(request.headers, "if-match", etag_of(view)):
-        raise Problem(412, "precondition_failed", "The document has changed since it was read; read it again.")
+def _demanded_version(request: Request, view: DocumentView) -> int | None:
+    """The version of the row that `If-Match` demands, for the change itself to compare; None when any will do.
+
+    Raises:
+        Problem: 412 when the row is past it already.
+    """
+    wanted = request.headers.get("if-match")
+    if wanted is None:
+        return None
+    if not matches(request.headers, "if-match", etag_of(view)):
+        raise _outdated()
+    return None if wanted.strip() == "*" else view.row_version
+
+
+def _refuse_overtaken(after: DocumentView, version: int | None) -> None:
+    """Say so when nothing changed because another change came between the look and ours."""
+    if version is not None and after.row_version != version:
+        raise _outdated()
+
+
+def _outdated() -> Problem:
+    return Problem(412, "precondition_failed", "The document has changed since it was read; read it again.")
