@@ -47,7 +47,6 @@ def test_formats_of_lines_are_read_as_plain_text(name):
 @pytest.mark.parametrize(
     ("content", "name", "named"),
     [
-        (b"PK\x03\x04....[Content_Types].xml..word/document.xml", "a.pdf", "DOCX"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + "HwpSummaryInformation".encode("utf-16-le"), "a.hwp", "HWP"),
         (b"\x89PNG\r\n\x1a\n....", "a.pdf", "PNG"),
         (b"{\\rtf1 hello}", "a.txt", "RTF"),

@@ -60,4 +60,4 @@ def _refuse_what_is_no_text(original: Original, *, is_html: bool) -> None:
     if kind is None and is_binary(original.content):
         kind = "binary and of no known format"
     if kind:
-        raise UnsupportedFormat(f"this is {kind}; PDF, HTML, Markdown and plain text can be read")
+        raise UnsupportedFormat(f"this is {kind}, which has no reader")

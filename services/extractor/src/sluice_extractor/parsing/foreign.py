@@ -39,24 +39,11 @@ _MAGIC = (
     (0, b"%!PS", "a PostScript document"),
     (0, b"AC10", "a DWG drawing"),
 )
-_IN_ZIP = (
-    (b"word/document", "a Word document (DOCX)"),
-    (b"xl/workbook", "an Excel workbook (XLSX)"),
-    (b"ppt/presentation", "a PowerPoint presentation (PPTX)"),
-    (b"application/epub+zip", "an EPUB book"),
-    (b"application/vnd.oasis.opendocument.text", "an OpenDocument text"),
-    (b"application/vnd.oasis.opendocument.spreadsheet", "an OpenDocument spreadsheet"),
-    (b"application/vnd.oasis.opendocument.presentation", "an OpenDocument presentation"),
-    (b"application/hwp+zip", "an HWPX document"),
-    (b"Contents/content.hpf", "an HWPX document"),
-)
 _IN_OLE = (
     ("HwpSummaryInformation", "an HWP document"),
     ("WordDocument", "a Word document (DOC)"),
     ("PowerPoint Document", "a PowerPoint presentation (PPT)"),
-    ("Workbook", "an Excel workbook (XLS)"),
     ("__substg1.0_", "an Outlook message (MSG)"),
-    ("EncryptedPackage", "an encrypted Office document"),
 )
 _MAIL_HEADER = re.compile(
     rb"^(?:from|to|subject|date|message-id|mime-version|received|return-path|content-type):",
@@ -75,8 +62,6 @@ def _by_magic(content: bytes) -> str | None:
     for offset, magic, kind in _MAGIC:
         if content.startswith(magic, offset):
             return kind
-    if content.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-        return next((kind for mark, kind in _IN_ZIP if mark in content), "a ZIP archive")
     if content.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"):
         return next((kind for mark, kind in _IN_OLE if mark.encode("utf-16-le") in content), "an OLE container")
     return None

@@ -67,6 +67,8 @@ def kind_of(code: str) -> str:
 
 def shown(value: str, kind: str, *, is_1904: bool = False) -> str:
     """A stored number as it is read: at most 15 digits, dates as `2026-03-31`, times as `09:30`."""
+    if kind == _GENERAL and len(value) <= _DIGITS and value.isascii() and value.isdigit():
+        return value
     try:
         number = float(value)
     except ValueError:

@@ -9,7 +9,7 @@ from sluice_common.errors import CorruptDocument
 
 Attributes = Mapping[str, str]
 _DEEPEST = 256  # as in libxml2
-_LONGEST_TOKEN_BYTES = 16 << 20
+_LONGEST_TOKEN_BYTES = 4 << 20
 _SEPARATOR = " "
 _ENCODING = re.compile(rb"""(?:\xef\xbb\xbf)?<\?xml[^>]{0,100}?encoding\s*=\s*["']([\w.:-]+)""")
 _ENCODINGS = frozenset({b"utf-8", b"utf-16", b"us-ascii", b"ascii", b"iso-8859-1"})

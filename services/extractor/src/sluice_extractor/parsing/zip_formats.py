@@ -31,7 +31,7 @@ class _Kind:
 _OOXML_KINDS = (
     _Kind(re.compile(rb"(?:wordprocessingml|ms-word)[\w.]*\.main\+xml"), read_docx),
     _Kind(re.compile(rb"(?:presentationml|ms-powerpoint)[\w.]*\.main\+xml"), read_pptx),
-    _Kind(re.compile(rb"(?:spreadsheetml|ms-excel)[\w.]*\.main\+xml"), read_xlsx),
+    _Kind(re.compile(rb"(?:spreadsheetml|ms-excel\.(?!sheet\.binary))[\w.]*\.main\+xml"), read_xlsx),
 )
 """By the type of the main part, as `[Content_Types].xml` names it."""
 
@@ -65,4 +65,12 @@ def read_zip(original: Original) -> OpenDocument:
     for name, read in _READER_BY_MIMETYPE.items():
         if media_type.startswith(name):
             return read(original, archive)
-    raise UnsupportedFormat("this is a ZIP archive; upload what is in it")
+    raise UnsupportedFormat(f"this is {_name_of(types, media_type)}, which has no reader")
+
+
+def _name_of(types: bytes, media_type: str) -> str:
+    if b"ms-excel.sheet.binary" in types:
+        return "a binary Excel workbook (XLSB)"
+    if media_type.startswith("application/vnd.oasis.opendocument."):
+        return "an OpenDocument drawing, chart or formula"
+    return "a ZIP archive"

@@ -81,6 +81,7 @@ class Archive:
             raise Encrypted("a member of the container needs a password")
         if member.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
             raise CorruptDocument("a member is compressed in a way that the format does not have")
+        _check_ratio(member.file_size, member.compress_size)  # a header may lie, but not to its own harm
         yield from self._inflated(member)
 
     def read(self, name: str, most_bytes: int) -> bytes:
