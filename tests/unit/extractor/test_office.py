@@ -291,6 +291,12 @@ def test_slides_are_numbered_and_begin_with_their_titles(pages_of):
     assert pages[1].text == "Fruit | Won\nApple | 1,500\n\ninner one\n\ninner two"
 
 
+def test_a_cell_of_a_slide_that_reaches_over_several_rows_says_the_same_in_each(text_of):
+    table = office.slide_table([["Seoul", "Kim"], ["", "Lee"]]).replace("<a:tc>", '<a:tc vMerge="1">')
+
+    assert text_of(office.pptx([table])) == "Seoul | Kim\nSeoul | Lee"
+
+
 def test_a_damaged_slide_costs_only_itself(sandbox, tmp_path):
     (tmp_path / "x").write_bytes(
         office.damaged(office.pptx([office.shape("first"), office.shape("second")]), "ppt/slides/slide1.xml")

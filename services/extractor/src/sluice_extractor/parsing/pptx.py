@@ -114,12 +114,13 @@ class _Slide:
         self._lines: list[str] = []
         self._pieces: list[str] = []
         self._rows: list[list[str]] | None = None
+        self._is_below = False  # the cell belongs to the one above it
         self._is_text = False
         self._dropping = 0
         self._starts: dict[str, Callable[[Attributes], None]] = {
             "ph": self._take_kind, "cNvPr": self._take_description, "blip": self._take_picture,
             "t": self._begin_text, "v": self._begin_text, "text": self._begin_text, "br": self._break,
-            "tbl": self._begin_table, "tr": self._begin_row,
+            "tbl": self._begin_table, "tr": self._begin_row, "tc": self._begin_cell,
         }  # fmt: skip
         self._ends: dict[str, Callable[[], None]] = {
             "p": self._end_paragraph, "pt": self._end_paragraph, "cm": self._end_paragraph, "t": self._end_text,
@@ -187,6 +188,9 @@ class _Slide:
         if self._rows is not None:
             self._rows.append([])
 
+    def _begin_cell(self, attributes: Attributes) -> None:
+        self._is_below = attributes.get("vMerge") in {"1", "true"}
+
     def _end_paragraph(self) -> None:
         line = "".join(self._pieces).strip()
         self._pieces = []
@@ -195,7 +199,10 @@ class _Slide:
 
     def _end_cell(self) -> None:
         if self._rows:
-            self._rows[-1].append(" ".join(self._lines))
+            text, column = " ".join(self._lines), len(self._rows[-1])
+            if self._is_below and not text and len(self._rows) > 1 and column < len(self._rows[-2]):
+                text = self._rows[-2][column]  # a cell that reaches over several rows says the same in each of them
+            self._rows[-1].append(text)
         self._lines = []
 
     def _end_table(self) -> None:
