@@ -24,6 +24,12 @@ def streams_of(original: Original) -> frozenset[str]:
         return frozenset()
 
 
+def is_broken_ole(original: Original, mark: str) -> bool:
+    """Whether it is an OLE container whose directory cannot be read, with *mark* as a name somewhere in it."""
+    is_ole = original.content.startswith(_MAGIC)
+    return is_ole and not streams_of(original) and mark.encode("utf-16-le") in original.content
+
+
 def fits_encrypted_office(original: Original) -> bool:
     return bool(streams_of(original) & _ENCRYPTED)
 
