@@ -27,7 +27,7 @@ _DELIMITERS = ",;\t|"
 _SAMPLE_CHARS = 1 << 16
 _SAMPLED_ROWS = 50
 _NUMBER = re.compile(r"[-+(]?[$€£₩¥]?\s*\d[\d\s.,:/%-]*\)?$")
-_LINE_ENDS = re.compile(r"\s*[\r\n]+\s*")
+_LINE_ENDS = re.compile(r"(?<!\s)\s*[\r\n]\s*")  # looks back, so that many spaces take no square of their time
 
 
 def fits_delimited(original: Original) -> bool:

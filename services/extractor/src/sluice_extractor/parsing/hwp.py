@@ -35,7 +35,7 @@ _DEEPEST_TABLE = 64
 # Controls are one unit of UTF-16 or eight; what those of eight stand for comes in records of its own.
 _CONTROL = re.compile("(?P<tab>\t.{7})|[\x01-\x08\x0b\x0c\x0e-\x17].{7}|(?P<one>[\x00-\x1f])", re.DOTALL)
 _TEXT_OF_CONTROL = {"\n": "\n", "\x18": "-", "\x1e": "\u00a0", "\x1f": " "}
-_LINE_ENDS = re.compile(r"\s*\n\s*")
+_LINE_ENDS = re.compile(r"(?<!\s)\s*\n\s*")  # looks back, so that many spaces take no square of their time
 
 
 def fits_hwp(original: Original) -> bool:

@@ -88,7 +88,7 @@ def _org_headings(text: str) -> Iterator[Heading]:
         if found["block"]:
             is_in_block = found["block"].lower().startswith("#+begin")
         elif not is_in_block:
-            title = _ORG_TITLE_MARKS.sub("", found["title"]).strip()[:TITLE_CHARS]
+            title = _ORG_TITLE_MARKS.sub("", found["title"][: 2 * TITLE_CHARS]).strip()[:TITLE_CHARS]
             if title:
                 yield Heading(found.start(), len(found["stars"]), title)
 

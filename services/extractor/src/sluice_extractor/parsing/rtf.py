@@ -37,8 +37,8 @@ _CODEC_BY_PAGE = {
     437: "cp437", 850: "cp850", 852: "cp852", 866: "cp866", 874: "cp874",
 }  # fmt: skip
 _WINDOWS_PAGES = range(1250, 1259)
-_ROW_END = re.compile("[\x1d ]*\x1e")  # cells and rows end with control characters until the text is whole
-_CELL_END = re.compile(" *\x1d *")
+_ROW_END = re.compile("(?<![\x1d ])[\x1d ]*\x1e")  # cells and rows end with control characters until the text is whole
+_CELL_END = re.compile("(?<! ) *\x1d *")  # looks back, so that many spaces take no square of their time
 _BLANK_LINES = re.compile(r"\n{3,}")
 
 
