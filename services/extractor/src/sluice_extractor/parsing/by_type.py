@@ -13,7 +13,12 @@ from sluice_extractor.parsing.encodings import is_binary
 from sluice_extractor.parsing.foreign import foreign_format
 from sluice_extractor.parsing.html import fits_html, read_html
 from sluice_extractor.parsing.markdown import fits_markdown, read_markdown
-from sluice_extractor.parsing.ole import fits_encrypted_office, refuse_encrypted_office
+from sluice_extractor.parsing.ole import (
+    fits_damaged_ole,
+    fits_encrypted_office,
+    refuse_damaged_ole,
+    refuse_encrypted_office,
+)
 from sluice_extractor.parsing.original import OpenDocument, Original, Reader
 from sluice_extractor.parsing.pdf import fits_pdf, read_pdf
 from sluice_extractor.parsing.text import read_text
@@ -35,6 +40,7 @@ FORMATS = (
     Format(fits_zip, read_zip, is_text=False),
     Format(fits_encrypted_office, refuse_encrypted_office, is_text=False),
     Format(fits_xls, read_xls, is_text=False),
+    Format(fits_damaged_ole, refuse_damaged_ole, is_text=False),
     Format(fits_html, read_html),
     Format(fits_markdown, read_markdown),
     Format(lambda _: True, read_text),
