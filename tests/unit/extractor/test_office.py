@@ -357,6 +357,12 @@ def test_an_old_workbook_is_read_with_its_sheets(pages_of, name):
     assert pages[0].text.startswith("Alpha | Beta | Gamma | Delta\n89 | 82 | 100 | 12\n")
 
 
+@pytest.mark.parametrize("kept_bytes", [2_000, 12_000, 26_000])
+def test_a_truncated_old_workbook_is_corrupt(text_of, kept_bytes):
+    with pytest.raises(CorruptDocument):
+        text_of((DATA / "markitdown-test.xls").read_bytes()[:kept_bytes])
+
+
 def test_an_odf_text_has_headings_lists_notes_and_no_deleted_text(pages_of):
     body = (
         "<office:text><text:tracked-changes><text:p>deleted</text:p></text:tracked-changes>"

@@ -18,7 +18,12 @@ from sluice_extractor.parsing.json_text import fits_json, read_json
 from sluice_extractor.parsing.markdown import fits_markdown, read_markdown
 from sluice_extractor.parsing.msg import fits_msg, read_msg
 from sluice_extractor.parsing.notebook import fits_notebook, read_notebook
-from sluice_extractor.parsing.ole import fits_encrypted_office, refuse_encrypted_office
+from sluice_extractor.parsing.ole import (
+    fits_damaged_ole,
+    fits_encrypted_office,
+    refuse_damaged_ole,
+    refuse_encrypted_office,
+)
 from sluice_extractor.parsing.original import OpenDocument, Original, Reader
 from sluice_extractor.parsing.outlines import fits_outline, read_outline
 from sluice_extractor.parsing.pdf import fits_pdf, read_pdf
@@ -47,6 +52,7 @@ FORMATS = (
     Format(fits_xls, read_xls, is_text=False),
     Format(fits_hwp, read_hwp, is_text=False),
     Format(fits_msg, lambda original: read_msg(original, open_document), is_text=False),
+    Format(fits_damaged_ole, refuse_damaged_ole, is_text=False),
     Format(fits_rtf, read_rtf, is_text=False),
     Format(fits_eml, lambda original: read_eml(original, open_document), is_text=False),
     Format(fits_html, read_html),

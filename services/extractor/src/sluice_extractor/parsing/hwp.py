@@ -14,7 +14,7 @@ from sluice_common.errors import ArchiveBomb, CorruptDocument, Encrypted, NoText
 from sluice_extractor.parsing.cleaning import clean_line, clean_text
 from sluice_extractor.parsing.compound import CompoundFile
 from sluice_extractor.parsing.hwp_locked import unlocked
-from sluice_extractor.parsing.ole import is_broken_ole, streams_of
+from sluice_extractor.parsing.ole import streams_of
 from sluice_extractor.parsing.original import OpenDocument, Original
 from sluice_extractor.parsing.page import Heading, Remark, parts_of
 from sluice_extractor.parsing.text import checked_text
@@ -39,10 +39,9 @@ _LINE_ENDS = re.compile(r"(?<!\s)\s*\n\s*")  # looks back, so that many spaces t
 
 
 def fits_hwp(original: Original) -> bool:
-    """The container has the header of an HWP 5 document, or is too broken to tell and names one."""
+    """The container has the header of an HWP 5 document."""
     names = streams_of(original)
-    is_hwp = "fileheader" in names and bool(names & {"bodytext", "viewtext", "docinfo"})
-    return is_hwp or is_broken_ole(original, "HwpSummaryInformation")
+    return "fileheader" in names and bool(names & {"bodytext", "viewtext", "docinfo"})
 
 
 def read_hwp(original: Original) -> OpenDocument:

@@ -16,7 +16,7 @@ from sluice_extractor.parsing.encodings import decode
 from sluice_extractor.parsing.html import read_html
 from sluice_extractor.parsing.mail import Attachment, Body, Mail, MailOpener
 from sluice_extractor.parsing.mail_headers import decoded_header, readable_charset
-from sluice_extractor.parsing.ole import is_broken_ole, streams_of
+from sluice_extractor.parsing.ole import streams_of
 from sluice_extractor.parsing.original import Allowance, OpenDocument, Original, Reader
 from sluice_extractor.parsing.rtf import read_rtf
 from sluice_extractor.parsing.text import read_text
@@ -38,8 +38,8 @@ _MOST_TICKS = 0x24C85A5ED1C018000 >> 2  # the year 9999, about
 
 
 def fits_msg(original: Original) -> bool:
-    """The root of the container has the properties of a message, or is too broken to tell and names some."""
-    return _PROPERTIES in streams_of(original) or is_broken_ole(original, "__substg1.0_")
+    """The root of the container has the properties of a message."""
+    return _PROPERTIES in streams_of(original)
 
 
 def read_msg(original: Original, open_document: Reader) -> OpenDocument:

@@ -12,7 +12,6 @@ _DROPPED = frozenset(
     {"tracked-changes", "forms", "ruby-text", "note-citation", "settings", "creator", "date", "scripts"}
 )
 _SIGNS = {"tab": "\t", "line-break": "\n"}
-_ASIDES = frozenset({"note", "annotation"})
 _BOXES = frozenset({"text-box", "note-body"})
 _CELLS = frozenset({"table-cell", "covered-table-cell"})
 _DESCRIPTIONS = frozenset({"title", "desc"})
@@ -61,7 +60,6 @@ class OdfStory:
         self._paragraphs: list[_Paragraph] = []
         self._rows: list[_Rows] = []
         self._inner: list[list[str]] = []  # the lines of the cell, box or note that is being read
-        self._lists = 0
         self._is_item_start = False
         self._is_title = False
         self._dropping = 0
@@ -74,7 +72,7 @@ class OdfStory:
         }  # fmt: skip
         self._ends: dict[str, Callable[[], None]] = {
             "p": self._end_paragraph, "h": self._end_paragraph, "table": self._end_table, "table-row": self._end_row,
-            "frame": self._end_frame, "text-box": self._end_box, "notes": self._end_notes,
+            "frame": self._end_frame, "list-item": self._end_item, "text-box": self._end_box, "notes": self._end_notes,
             **dict.fromkeys(("note-body", "annotation"), self._end_aside), **dict.fromkeys(_CELLS, self._end_cell),
             **dict.fromkeys(_DESCRIPTIONS, self._end_description),
         }  # fmt: skip
@@ -115,6 +113,9 @@ class OdfStory:
 
     def _begin_item(self, _: Attributes) -> None:
         self._is_item_start = True
+
+    def _end_item(self) -> None:
+        self._is_item_start = False
 
     def _end_paragraph(self) -> None:
         if not self._paragraphs:

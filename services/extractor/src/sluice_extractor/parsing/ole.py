@@ -4,7 +4,7 @@ from io import BytesIO
 
 import olefile  # type: ignore[import-untyped]  # the package has no types
 
-from sluice_common.errors import Encrypted
+from sluice_common.errors import CorruptDocument, Encrypted
 from sluice_extractor.parsing.original import OpenDocument, Original
 
 _MAGIC = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
@@ -24,14 +24,23 @@ def streams_of(original: Original) -> frozenset[str]:
         return frozenset()
 
 
-def is_broken_ole(original: Original, mark: str) -> bool:
-    """Whether it is an OLE container whose directory cannot be read, with *mark* as a name somewhere in it."""
-    is_ole = original.content.startswith(_MAGIC)
-    return is_ole and not streams_of(original) and mark.encode("utf-16-le") in original.content
-
-
 def fits_encrypted_office(original: Original) -> bool:
     return bool(streams_of(original) & _ENCRYPTED)
+
+
+def fits_damaged_ole(original: Original) -> bool:
+    """Whether it begins like an OLE container and has no directory that could be read."""
+    is_long_enough = len(original.content) >= olefile.MINIMAL_OLEFILE_SIZE
+    return original.content.startswith(_MAGIC) and is_long_enough and not streams_of(original)
+
+
+def refuse_damaged_ole(_original: Original) -> OpenDocument:
+    """Refuse a document of an old binary format of which nobody can tell what it was.
+
+    Raises:
+        CorruptDocument: always.
+    """
+    raise CorruptDocument("the directory of its OLE container cannot be read")
 
 
 def refuse_encrypted_office(_original: Original) -> OpenDocument:
