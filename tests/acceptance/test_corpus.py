@@ -106,11 +106,15 @@ def phrases_of(documents, client) -> list[tuple[str, str, set[str]]]:
 
 
 def own_phrase(words: list[str], sha256: str, text_by_sha: dict[str, str]) -> str | None:
-    """Twelve words of the middle, or eight of a short document, that stand in no other content."""
+    """Twelve words of the middle, or eight of a short document, that stand in no other content, however punctuated."""
     length = 12 if len(words) >= 40 else 8
     phrase = " ".join(words[len(words) // 2 :][:length])
-    is_own = all(phrase not in text for other, text in text_by_sha.items() if other != sha256)
+    is_own = all(bare(phrase) not in bare(text) for other, text in text_by_sha.items() if other != sha256)
     return phrase if len(phrase.split()) == length and is_own else None
+
+
+def bare(text: str) -> str:
+    return " ".join(re.findall(r"\w+", text))
 
 
 def has_hangul(text: str) -> bool:

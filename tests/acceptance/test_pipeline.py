@@ -10,8 +10,10 @@ from uuid import uuid4
 import httpx
 import pytest
 from oracle import CLEAN, Oracle, wait_until
+from unit.extractor import office_files as office
 
 DATA = Path(__file__).parents[1] / "data"
+PPTX = "application/vnd.openxmlformats-officedocument.presentationml.presentation"
 
 
 @pytest.fixture
@@ -115,6 +117,21 @@ def test_a_pdf_is_found_with_its_page_and_the_places_on_it(http, collection):
     assert hit["page_start"] == 1
     assert chunks[0]["boxes"][0]["page"] == 1
     assert all(len(rect) == 4 for rect in chunks[0]["boxes"][0]["rects"])
+
+
+def test_a_hit_in_a_workbook_names_its_sheet_and_one_in_a_presentation_its_slide(http, collection):
+    rows = office.text_row(1, "이름", "직책") + office.text_row(2, "김하늘", "수문 관리자")
+    book = ready(http, office.xlsx({"연락처": rows}), "연락처.xlsx", collection=collection)
+    slides = office.pptx([office.shape("Agenda", kind="title"), office.shape("Grease the winch every spring")])
+    talk = ready(http, slides, "talk.pptx", collection=collection)
+
+    (contact, *_) = search(http, "수문 관리자", collection=collection)
+    (winch, *_) = search(http, "grease the winch", collection=collection)
+
+    assert (contact["document_id"], contact["sheet"], contact["page_start"]) == (book["id"], "연락처", None)
+    assert "이름 | 직책" in contact["text"]
+    assert (winch["document_id"], winch["slide"], winch["page_start"]) == (talk["id"], 2, 2)
+    assert (talk["progress"]["pages"]["total"], talk["media_type"]) == (2, PPTX)
 
 
 def test_the_original_comes_back_byte_for_byte(http, collection):
@@ -258,6 +275,8 @@ BAD_FILES = {
     "broken.pdf": (b"%PDF-1.7\nnothing that a reader could use", "corrupt"),
     "photo.png": (b"\x89PNG\r\n\x1a\n" + bytes(64), "unsupported_format"),
     "archive.zip": (b"PK\x03\x04" + bytes(64), "unsupported_format"),
+    "broken.docx": (office.docx(office.paragraph("Hello"))[:-40], "corrupt"),
+    "locked.docx": (office.ole("EncryptionInfo", "EncryptedPackage"), "encrypted"),
 }
 
 

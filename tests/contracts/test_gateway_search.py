@@ -14,9 +14,10 @@ from sluice_common.keys import Scope
 pytest_plugins = ("contracts.vector_fixtures", "contracts.gateway_parts")
 
 MODES = ("dense", "lexical", "hybrid")
-FIELDS = {
-    "document_id name collection chunk text score page_start page_end section attributes char_start char_end boxes run"
-}
+FIELDS = (
+    "document_id name collection chunk text score page_start page_end section sheet slide time_start time_end "
+    "attributes char_start char_end boxes run"
+)
 
 
 def found(client, query: str, **fields) -> list[dict]:
@@ -50,7 +51,7 @@ def test_a_result_has_exactly_the_promised_fields(gateway):
 
     result = found(gateway.client(), "alpha beta")[0]
 
-    assert set(result) == set(" ".join(FIELDS).split())
+    assert set(result) == set(FIELDS.split())
     assert result["attributes"] == {"year": 2026}
     assert (result["page_start"], result["char_start"], result["char_end"]) == (1, 0, 10)
 

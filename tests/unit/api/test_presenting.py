@@ -211,7 +211,7 @@ def test_the_entity_tag_is_strong_and_changes_with_the_row():
 
 
 def test_a_chunk_is_shown_with_its_place():
-    chunk = ChunkView(3, "text", 1, 2, 100, 104, 1, "Scope", [{"page": 1, "boxes": []}])
+    chunk = ChunkView(3, "text", 1, 2, 100, 104, 1, "Scope", None, 2, None, None, [{"page": 1, "boxes": []}])
 
     assert chunk_json(chunk) == {
         "object": "chunk",
@@ -223,5 +223,9 @@ def test_a_chunk_is_shown_with_its_place():
         "char_end": 104,
         "tokens": 1,
         "section": "Scope",
+        "sheet": None,
+        "slide": 2,
+        "time_start": None,
+        "time_end": None,
         "boxes": [{"page": 1, "boxes": []}],
     }

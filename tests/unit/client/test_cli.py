@@ -220,6 +220,23 @@ def test_a_search_prints_where_each_passage_stands(sluice, script, answered):
     assert json.loads(script.asked[0].body) == {"query": "two words", "top_k": 3, "mode": "lexical"}
 
 
+@pytest.mark.parametrize(
+    ("place", "shown"),
+    [
+        ({"page_start": 3, "page_end": 3, "slide": 3, "section": "Prices"}, "slide 3, Prices"),
+        ({"sheet": "매출\n2026"}, "sheet 매출 2026"),
+        ({"time_start": 3725.5, "time_end": 3730}, "1:02:05"),
+    ],
+)
+def test_a_search_names_the_slide_the_sheet_or_the_time(sluice, script, answered, place, shown):
+    hit = {"document_id": "doc_1", "name": "n", "collection": "default", "chunk": 4, "text": "a", "score": 0.5}
+    script.on("POST /v1/search", answered(200, {"results": [{**hit, **place}]}))
+
+    finished = sluice("search", "words")
+
+    assert said(finished).splitlines()[0] == f"1. n, {shown}  (score 0.500)"
+
+
 def test_a_download_takes_no_path_from_the_name_and_overwrites_nothing(
     sluice, script, answered, make_document, tmp_path
 ):

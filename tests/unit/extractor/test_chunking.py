@@ -2,11 +2,11 @@ import unicodedata
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sluice_extractor.chunking import Chunk, Chunker, PageBoxes
-from sluice_extractor.parsing.page import Heading, Page, TextSpan
+from sluice_extractor.parsing.page import Heading, Page, Place, TextSpan
 
 WORDS = st.text(alphabet="ab가나다 .\n。e\u0301한글!?\u200d👨👩", max_size=400)
 PAGES = st.lists(WORDS, max_size=8)
@@ -48,6 +48,7 @@ def test_chunks_keep_the_limit_of_length_and_are_never_blank(texts, sizes):
 
 
 @given(PAGES, SIZES)
+@example(["??。", "???。???"], (8, 4))
 def test_chunks_come_in_order_and_share_at_most_the_overlap(texts, sizes):
     chunks = chunks_of(numbered(texts), *sizes)
 
@@ -150,6 +151,42 @@ def test_the_section_is_the_path_of_headings_at_the_start_of_the_chunk():
     chunks = chunks_of(pages, 40, 0)
 
     assert [chunk.section for chunk in chunks] == ["Guide", "Guide > Install", "Guide > Use"]
+
+
+def test_no_chunk_has_text_of_two_slides_and_none_repeats_the_slide_before():
+    texts = ["one two", "three four five six seven eight nine", "", "ten"]
+    pages = [Page(number, text, place=Place(slide=number)) for number, text in enumerate(texts, 1)]
+
+    chunks = chunks_of(pages, 20, 8)
+
+    assert [chunk.place.slide for chunk in chunks] == [1, 2, 2, 4]
+    assert all(chunk.page_start == chunk.page_end == chunk.place.slide for chunk in chunks)
+    assert all(chunk.text in texts[chunk.place.slide - 1] for chunk in chunks)
+
+
+def test_the_headings_of_a_slide_do_not_reach_into_the_next():
+    titled = Page(1, "Title\nbody", headings=(Heading(0, 1, "Title"),), place=Place(slide=1))
+
+    chunks = chunks_of([titled, Page(2, "no title", place=Place(slide=2))])
+
+    assert [chunk.section for chunk in chunks] == ["Title", None]
+
+
+def test_parts_of_one_sheet_are_cut_as_one_text_and_another_sheet_begins_a_chunk():
+    first, second = Place(sheet="first"), Place(sheet="second")
+
+    chunks = chunks_of([Page(None, "a b ", place=first), Page(None, "c d", place=first), Page(None, "e", place=second)])
+
+    assert [(chunk.text, chunk.place) for chunk in chunks] == [("a b c d", first), ("e", second)]
+    assert [chunk.char_start for chunk in chunks] == [0, 7]
+
+
+def test_the_times_of_a_chunk_are_those_of_its_first_and_last_page():
+    spoken = [Page(None, f"line {at}\n", place=Place(None, None, at, at + 1.5)) for at in range(6)]
+
+    chunks = chunks_of(spoken, 15, 0)
+
+    assert [(chunk.place.time_start, chunk.place.time_end) for chunk in chunks] == [(0, 2.5), (2, 4.5), (4, 6.5)]
 
 
 def test_a_text_before_any_heading_has_no_section():

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.corpus
 
 LIMITS = ReadLimits(1 << 30, 60, 5, 120, 5_000, 50_000_000)
 REFUSED_FORMATS = {
-    "docx", "pptx", "xlsx", "doc", "ppt", "xls", "odt", "hwp", "epub", "msg", "eml", "json", "xml", "ipynb", "bin",
+    "doc", "ppt", "bin",
     "png", "jpg", "jpeg", "tiff", "wav", "mp3", "m4a", "ogg", "flac",
 }  # fmt: skip
 

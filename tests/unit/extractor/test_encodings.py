@@ -82,3 +82,8 @@ def test_bytes_that_are_no_text_are_binary_or_not_decoded():
     assert is_binary(noise)
     with pytest.raises(DecodeFailed):
         decode(b"\xfd\xfe\xff" * 51)
+
+
+def test_korean_that_is_half_valid_as_utf_8_is_korean():
+    assert decode("번호,이름\n1,홍길동\n2,홍길동\n".encode("cp949")).encoding == "cp949"
+    assert decode("한국어 문서입니다 ".encode() * 20 + b"\xff").encoding == "utf-8"

@@ -23,6 +23,7 @@ from sluice_common.errors import (
     TooManyPages,
     UnsupportedFormat,
 )
+from sluice_extractor.parsing.page import NOWHERE, Page, Place
 from sluice_extractor.sandbox import ReadingStopped, ReadLimits, ReadRequest, Sandbox
 from sluice_extractor.sandbox.frames import MalformedFrame, encoded_page, parse_frame
 
@@ -242,11 +243,21 @@ def test_the_fork_server_has_no_environment_and_no_descriptor_of_ours(sandbox, t
         b"[1]",
         b'{"kind":"page"}',
         b'{"kind":"page","page":[1]}',
-        b'{"kind":"page","page":[1,"a",false,[0,9,0,0,0,0],[]]}',
-        b'{"kind":"page","page":[1,"a",false,["0",1,0,0,0,0],[]]}',
-        b'{"kind":"page","page":[1,"a\\u0000",false,[],[]]}',
-        b'{"kind":"page","page":["1","a",false,[],[]]}',
-        b'{"kind":"page","page":[1,"a",false,[],[[5,1,"t"]]]}',
+        b'{"kind":"page","page":[1,"a",false,[],[]]}',
+        b'{"kind":"page","page":[1,"a",false,[0,9,0,0,0,0],[],null]}',
+        b'{"kind":"page","page":[1,"a",false,["0",1,0,0,0,0],[],null]}',
+        b'{"kind":"page","page":[1,"a\\u0000",false,[],[],null]}',
+        b'{"kind":"page","page":["1","a",false,[],[],null]}',
+        b'{"kind":"page","page":[1,"a",false,[],[[5,1,"t"]],null]}',
+        b'{"kind":"page","page":[1,"a",false,[],[],"here"]}',
+        b'{"kind":"page","page":[1,"a",false,[],[],["s",null,null]]}',
+        b'{"kind":"page","page":[1,"a",false,[],[],["s\\u0000",null,null,null]]}',
+        b'{"kind":"page","page":[1,"a",false,[],[],["' + b"s" * 256 + b'",null,null,null]]}',
+        b'{"kind":"page","page":[1,"a",false,[],[],[null,0,null,null]]}',
+        b'{"kind":"page","page":[1,"a",false,[],[],[null,true,null,null]]}',
+        b'{"kind":"page","page":[1,"a",false,[],[],[null,null,2,1]]}',
+        b'{"kind":"page","page":[1,"a",false,[],[],[null,null,1,null]]}',
+        b'{"kind":"page","page":[1,"a",false,[],[],[null,null,-1,1e300]]}',
         b'{"kind":"hello","media_type":"<script>","reader":"x","pages_total":1,"walls":[]}',
         b'{"kind":"error","code":"no_text","detail":"x","detail_code":null,"more":1}',
         b"\xff",
@@ -263,6 +274,13 @@ def test_a_page_survives_its_frame(read, sandbox, tmp_path):
 
     assert parse_frame(encoded_page(page)) == page
     assert [(heading.level, heading.title) for heading in page.headings] == [(1, "Chapter"), (2, "Hello")]
+
+
+@pytest.mark.parametrize("place", [NOWHERE, Place("매출", None), Place(None, 3), Place(None, None, 0.5, 12.25)])
+def test_a_place_survives_its_frame(place):
+    page = Page(None, "text", place=place)
+
+    assert parse_frame(encoded_page(page)) == page
 
 
 def children_of(sandbox) -> list[psutil.Process]:

@@ -26,7 +26,7 @@ from sluice_client.errors import (
     SluiceError,
     Unauthenticated,
 )
-from sluice_client.results import Document, DocumentError, Hit
+from sluice_client.results import Chunk, Document, DocumentError, Hit
 from sluice_client.terminal import Terminal, one_line, shortened, standard_terminal
 from sluice_client.upload_views import view_for
 from sluice_client.uploads import Outcome, upload_all
@@ -259,7 +259,7 @@ def show(command: Command) -> int:
         return DONE
     terminal.table(*facts_of(document))
     for chunk in chunks:
-        terminal.say(f"\n[{chunk.number}] {place_of(chunk.page_start, chunk.page_end, chunk.section)}".rstrip())
+        terminal.say(f"\n[{chunk.number}] {place_of(chunk)}".rstrip())
         terminal.say(one_line(chunk.text))
     return DONE
 
@@ -302,18 +302,35 @@ def search(command: Command) -> int:
 
 
 def print_hit(place: int, hit: Hit, terminal: Terminal, *, is_whole: bool) -> None:
-    where = place_of(hit.page_start, hit.page_end, hit.section)
+    where = place_of(hit)
     terminal.say(f"{place}. {one_line(hit.name)}{f', {where}' if where else ''}  (score {hit.score:.3f})")
     text = one_line(hit.text)
     terminal.say(f"   {text if is_whole else shortened(text, SHOWN_CELLS)}")
     terminal.say(f"   {hit.document_id} chunk {hit.chunk}\n")
 
 
-def place_of(page_start: int | None, page_end: int | None, section: str | None) -> str:
-    pages = "" if page_start is None else f"page {page_start}"
-    if pages and page_end not in (None, page_start):
-        pages = f"pages {page_start}-{page_end}"
-    return ", ".join(part for part in (pages, one_line(section or "")) if part)
+def place_of(found: Chunk | Hit) -> str:
+    """Where the text stands: the finest place that its format has, and its section."""
+    return ", ".join(part for part in (spot_of(found), one_line(found.section or "")) if part)
+
+
+def spot_of(found: Chunk | Hit) -> str:
+    if found.slide is not None:
+        return f"slide {found.slide}"
+    if found.sheet is not None:
+        return f"sheet {one_line(found.sheet)}"
+    if found.time_start is not None:
+        return clock_of(found.time_start)
+    if found.page_start is None:
+        return ""
+    if found.page_end in (None, found.page_start):
+        return f"page {found.page_start}"
+    return f"pages {found.page_start}-{found.page_end}"
+
+
+def clock_of(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
 
 
 def download(command: Command) -> int:

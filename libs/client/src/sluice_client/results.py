@@ -128,6 +128,11 @@ class Chunk:
     char_end: int | None = None
     tokens: int | None = None
     section: str | None = None
+    sheet: str | None = None
+    slide: int | None = None
+    time_start: float | None = None
+    """Seconds from the beginning of a recording or of what subtitles belong to."""
+    time_end: float | None = None
     boxes: tuple[Any, ...] = ()  # as the reader of the format gives them
 
 
@@ -146,6 +151,11 @@ class Hit:
     page_start: int | None = None
     page_end: int | None = None
     section: str | None = None
+    sheet: str | None = None
+    slide: int | None = None
+    time_start: float | None = None
+    """Seconds from the beginning of a recording or of what subtitles belong to."""
+    time_end: float | None = None
     attributes: Json = field(default_factory=dict)
 
 
@@ -271,6 +281,10 @@ def chunk_from(body: Json) -> Chunk:
         char_end=body.get("char_end"),
         tokens=body.get("tokens"),
         section=body.get("section"),
+        sheet=body.get("sheet"),
+        slide=body.get("slide"),
+        time_start=body.get("time_start"),
+        time_end=body.get("time_end"),
         boxes=tuple(body.get("boxes") or ()),
     )
 
@@ -286,6 +300,10 @@ def hit_from(body: Json) -> Hit:
         page_start=body.get("page_start"),
         page_end=body.get("page_end"),
         section=body.get("section"),
+        sheet=body.get("sheet"),
+        slide=body.get("slide"),
+        time_start=body.get("time_start"),
+        time_end=body.get("time_end"),
         attributes=body.get("attributes") or {},
     )
 

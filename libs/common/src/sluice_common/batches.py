@@ -34,6 +34,10 @@ class NewChunk:
     page_start: int | None = None
     page_end: int | None = None
     section: str | None = None
+    sheet: str | None = None
+    slide: int | None = None
+    time_start: float | None = None  # seconds
+    time_end: float | None = None
     boxes: Sequence[Mapping[str, Any]] | None = None  # JSON: per page the rectangles that the text covers
 
 
@@ -105,7 +109,7 @@ _ADD_BATCHES = sa.text("""
 
 _COPY_CHUNKS = """
     COPY chunks (run_id, chunk_no, batch_no, point_id, text, content_sha256, page_start, page_end, char_start,
-                 char_end, tokens, section, boxes) FROM STDIN
+                 char_end, tokens, section, sheet, slide, time_start, time_end, boxes) FROM STDIN
 """
 
 _FINISH_EXTRACTION = sa.text("""
@@ -285,9 +289,9 @@ _CHUNK_NUMBERS = sa.text("SELECT chunk_no FROM chunks WHERE run_id = :run_id ORD
 
 _COPY_RUN_CHUNKS = sa.text("""
     INSERT INTO chunks (run_id, chunk_no, batch_no, point_id, text, content_sha256, page_start, page_end, char_start,
-                        char_end, tokens, section, boxes)
+                        char_end, tokens, section, sheet, slide, time_start, time_end, boxes)
     SELECT :new, c.chunk_no, c.batch_no, p.id, c.text, c.content_sha256, c.page_start, c.page_end, c.char_start,
-           c.char_end, c.tokens, c.section, c.boxes
+           c.char_end, c.tokens, c.section, c.sheet, c.slide, c.time_start, c.time_end, c.boxes
     FROM chunks c JOIN unnest(CAST(:numbers AS int[]), CAST(:points AS uuid[])) AS p(chunk_no, id) USING (chunk_no)
     WHERE c.run_id = :old
 """)
@@ -650,5 +654,9 @@ def _row_of(run_id: int, batch_no: int, chunk: NewChunk) -> tuple[object, ...]:
         chunk.char_end,
         chunk.tokens,
         chunk.section,
+        chunk.sheet,
+        chunk.slide,
+        chunk.time_start,
+        chunk.time_end,
         None if chunk.boxes is None else orjson.dumps(chunk.boxes).decode(),
     )

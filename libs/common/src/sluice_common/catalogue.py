@@ -69,6 +69,10 @@ class ChunkView:
     char_end: int
     tokens: int
     section: str | None
+    sheet: str | None
+    slide: int | None
+    time_start: float | None  # seconds
+    time_end: float | None
     boxes: Sequence[Mapping[str, Any]] | None  # JSON: per page the rectangles that the text covers
 
 
@@ -141,7 +145,8 @@ _PAGE = sa.text(
 )
 
 _CHUNKS = sa.text("""
-    SELECT k.chunk_no, k.text, k.page_start, k.page_end, k.char_start, k.char_end, k.tokens, k.section, k.boxes
+    SELECT k.chunk_no, k.text, k.page_start, k.page_end, k.char_start, k.char_end, k.tokens, k.section, k.sheet,
+           k.slide, k.time_start, k.time_end, k.boxes
     FROM chunks k JOIN documents d ON d.published_run = k.run_id
     WHERE d.id = :id AND d.tenant_id = :tenant_id AND d.lifecycle = 'active' AND k.chunk_no >= :start
     ORDER BY k.chunk_no LIMIT :limit

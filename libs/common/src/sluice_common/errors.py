@@ -84,8 +84,8 @@ def _failure(*, retryable: bool, en: tuple[str, str], ko: tuple[str, str]) -> Fa
 FAILURES: dict[FailureCode, FailureInfo] = {
     FailureCode.UNSUPPORTED_FORMAT: _failure(
         retryable=False,
-        en=("There is no reader for this format.", "Convert it to PDF, HTML, Markdown or plain text and upload that."),
-        ko=("지원하지 않는 형식입니다.", "PDF, HTML, Markdown 또는 텍스트로 변환해 다시 올려 주세요."),
+        en=("There is no reader for this format.", "Convert it to PDF, DOCX, HTML or plain text and upload that."),
+        ko=("지원하지 않는 형식입니다.", "PDF, DOCX, HTML 또는 텍스트로 변환해 다시 올려 주세요."),
     ),
     FailureCode.ENCRYPTED: _failure(
         retryable=False,

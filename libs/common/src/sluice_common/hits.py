@@ -28,6 +28,10 @@ class Hit:
     char_start: int
     char_end: int
     section: str | None
+    sheet: str | None
+    slide: int | None
+    time_start: float | None  # seconds
+    time_end: float | None
     boxes: Sequence[Mapping[str, Any]] | None  # JSON: per page the rectangles that the text covers
     attributes: Mapping[str, Any]  # the client's own JSON
 
@@ -44,7 +48,8 @@ _OVERTAKEN = sa.text("""
 # On the primary: a replica that lags could show what was deleted.
 _RESOLVE = sa.text("""
     SELECT p.ord, d.id AS document_id, k.run_id, o.name, c.name AS collection, k.chunk_no, k.text, k.page_start,
-           k.page_end, k.char_start, k.char_end, k.section, k.boxes, d.attributes
+           k.page_end, k.char_start, k.char_end, k.section, k.sheet, k.slide, k.time_start, k.time_end,
+           k.boxes, d.attributes
     FROM unnest(CAST(:ids AS uuid[])) WITH ORDINALITY AS p(id, ord)
     JOIN chunks k ON k.point_id = p.id
     JOIN documents d ON d.published_run = k.run_id

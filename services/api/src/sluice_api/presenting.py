@@ -119,6 +119,10 @@ def chunk_json(chunk: ChunkView) -> Json:
         "char_end": chunk.char_end,
         "tokens": chunk.tokens,
         "section": chunk.section,
+        "sheet": chunk.sheet,
+        "slide": chunk.slide,
+        "time_start": chunk.time_start,
+        "time_end": chunk.time_end,
         "boxes": chunk.boxes,
     }
 

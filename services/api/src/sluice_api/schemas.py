@@ -269,6 +269,10 @@ CHUNK_EXAMPLE: Json = {
     "char_end": 10435,
     "tokens": 9,
     "section": "Term",
+    "sheet": None,
+    "slide": None,
+    "time_start": None,
+    "time_end": None,
     "boxes": None,
 }
 

@@ -4,9 +4,9 @@ import itertools
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from sluice_extractor.parsing.page import Heading, Page, TextSpan
+from sluice_extractor.parsing.page import NOWHERE, Heading, Page, Place, TextSpan
 from sluice_extractor.tokens import estimate_tokens
 
 PAGE_SEPARATOR = "\n\n"
@@ -45,7 +45,8 @@ class PageBoxes:
 class Chunk:
     """A span of a document's text: the texts of its pages joined by two newlines, or its parts as they are.
 
-    `text` is exactly `document_text[char_start:char_end]`. `section` is the path of headings at its start.
+    `text` is exactly `document_text[char_start:char_end]`. `section` is the path of headings at its start. No chunk
+    has text of two sheets or of two slides; the times of `place` are those of its first and of its last page.
     """
 
     text: str
@@ -56,6 +57,7 @@ class Chunk:
     section: str | None
     boxes: tuple[PageBoxes, ...]
     tokens: int
+    place: Place = NOWHERE
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class Chunker:
     """Takes pages in order and returns chunks as soon as their ends are certain.
 
     It keeps no more of the document than the last page and what is not yet cut. The chunks are the same whether the
-    text comes in many pages or few.
+    text comes in many pages or few, but that a new sheet or slide begins a chunk.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class Chunker:
         self._last_start = -1
         self._pages: list[_PlacedPage] = []
         self._sections = _Sections()
+        self._place = NOWHERE  # of the last page
         self._is_first_page = True
 
     def feed(self, page: Page) -> list[Chunk]:
@@ -100,6 +103,8 @@ class Chunker:
         Returns:
             The chunks that became certain, in order.
         """
+        ended = self._end_sheet_or_slide() if _is_elsewhere(page.place, self._place) else []
+        self._place = page.place
         if not self._is_first_page and page.number is not None:
             self._text += PAGE_SEPARATOR
         self._is_first_page = False
@@ -107,7 +112,7 @@ class Chunker:
         self._text += page.text
         self._pages.append(_PlacedPage(start, page))
         self._sections.add(start, page.headings)
-        return list(self._cut(is_last=False))
+        return ended + list(self._cut(is_last=False))
 
     def finish(self) -> list[Chunk]:
         """End the document.
@@ -116,6 +121,13 @@ class Chunker:
             The remaining chunks, in order.
         """
         return list(self._cut(is_last=True))
+
+    def _end_sheet_or_slide(self) -> list[Chunk]:
+        """Cut all there is; what follows repeats nothing of it and stands under none of its headings."""
+        chunks = list(self._cut(is_last=True))
+        self._last_start = -1
+        self._sections = _Sections()
+        return chunks
 
     def _cut(self, *, is_last: bool) -> Iterator[Chunk]:
         at = self._begin_of_next()
@@ -141,7 +153,7 @@ class Chunker:
         self._fresh = self._base + fresh
         if not self._overlap_chars or self._last_start < 0 or fresh >= len(self._text):
             return fresh
-        start = overlap_start(self._text, fresh, self._overlap_chars)
+        start = _skip_space(self._text, overlap_start(self._text, fresh, self._overlap_chars))
         return start if self._base + start > self._last_start else fresh
 
     def _chunk(self, start: int, end: int) -> Chunk | None:
@@ -163,6 +175,7 @@ class Chunker:
             section=self._sections.path_at(self._first_words(char_start, char_end)),
             boxes=tuple(_boxes_of(pages, char_start, char_end)),
             tokens=self._tokens_of(kept),
+            place=_place_of(pages),
         )
 
     def _first_words(self, start: int, end: int) -> int:
@@ -186,6 +199,18 @@ class Chunker:
         self._text = self._text[keep_from:]
         self._base += keep_from
         self._pages = [placed for placed in self._pages if placed.end >= self._base]
+
+
+def _is_elsewhere(place: Place, before: Place) -> bool:
+    return (place.sheet, place.slide) != (before.sheet, before.slide)
+
+
+def _place_of(pages: list[_PlacedPage]) -> Place:
+    """The place of the first page, with the time at which the last one ends."""
+    if not pages:
+        return NOWHERE
+    first, last = pages[0].page.place, pages[-1].page.place
+    return first if first == last else replace(first, time_end=last.time_end)
 
 
 class _Sections:

@@ -96,5 +96,9 @@ def _numbered(chunk: Chunk, chunk_no: int) -> NewChunk:
         page_start=chunk.page_start,
         page_end=chunk.page_end,
         section=chunk.section,
+        sheet=chunk.place.sheet,
+        slide=chunk.place.slide,
+        time_start=chunk.place.time_start,
+        time_end=chunk.place.time_end,
         boxes=[boxes.as_fields() for boxes in chunk.boxes] or None,
     )

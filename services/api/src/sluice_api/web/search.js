@@ -88,12 +88,20 @@ function resultOf(hit, query) {
 function placeOf(hit) {
   const score = word("score", { score: hit.score.toLocaleString(currentLanguage(), { maximumFractionDigits: 3 }) });
   const collection = hit.collection === "default" ? "" : hit.collection;
-  return [pagesOf(hit), hit.section, collection, score].filter(Boolean).join(" · ");
+  return [spotOf(hit), hit.section, collection, score].filter(Boolean).join(" · ");
 }
 
-function pagesOf({ page_start: from, page_end: to }) {
+function spotOf({ page_start: from, page_end: to, slide, sheet, time_start: time }) {
+  if (slide) return word("slide", { slide });
+  if (sheet) return word("sheet", { sheet });
+  if (typeof time === "number") return clockOf(time);
   if (from === null || from === undefined) return "";
   return word(to && to !== from ? "page_many" : "page_one", { from, to });
+}
+
+function clockOf(seconds) {
+  const twoDigits = (number) => String(Math.floor(number)).padStart(2, "0");
+  return `${Math.floor(seconds / 3600)}:${twoDigits((seconds / 60) % 60)}:${twoDigits(seconds % 60)}`;
 }
 
 // A card shows five lines; a match further down would be cut off.
@@ -113,7 +121,7 @@ function forget(documentId) {
 async function openPassage(hit, query) {
   opened = hit;
   byId("passage-title").textContent = hit.name;
-  byId("passage-place").textContent = [pagesOf(hit), hit.section].filter(Boolean).join(" · ");
+  byId("passage-place").textContent = [spotOf(hit), hit.section].filter(Boolean).join(" · ");
   byId("passage-problem").textContent = "";
   // The passage itself is here already; what stands around it follows.
   drawPassage([hit], hit, query);
@@ -164,7 +172,7 @@ function sharedLength(before, after) {
 
 function blockOf(chunk, query) {
   const block = element("div", query ? "around found" : "around");
-  const label = [pagesOf(chunk), chunk.section].filter(Boolean).join(" · ");
+  const label = [spotOf(chunk), chunk.section].filter(Boolean).join(" · ");
   block.append(element("span", "label", label || word("chunk", { number: chunk.chunk })));
   block.append(...highlighted(chunk.text, query));
   return block;

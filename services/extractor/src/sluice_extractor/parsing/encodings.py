@@ -37,6 +37,7 @@ _SAMPLE_BYTES = 1 << 16
 _SCORED_CHARS = 4_000
 _LEAST_SCORE = 0.3
 _SAME_SCRIPT = 0.8
+_CHANCE = 8
 
 _COMMON_KOREAN = (
     "이다는을에의가고지사로하기인도은한대를서자들어그시있정나과아라니수부일리해전만주보상게여조제장구원문면경공스동안성국"
@@ -181,8 +182,10 @@ def _by_utf8(content: bytes) -> Decoded | None:
         return Decoded(content.decode("utf-8", "surrogatepass"), "utf-8", is_whole=False)
     damaged = content.decode("utf-8", "replace")
     # A legacy encoding hardly ever forms valid sequences by chance, so a majority of them is proof.
-    followers_of_valid = len(content) - len(damaged)
-    return Decoded(damaged, "utf-8", is_whole=False) if followers_of_valid > 2 * damaged.count("\ufffd") else None
+    followers_of_valid, replaced = len(content) - len(damaged), damaged.count("\ufffd")
+    if followers_of_valid <= _CHANCE * replaced and _strictly(content, "cp949"):
+        return None  # some Korean names and words are half valid: three bytes of six in the commonest name there is
+    return Decoded(damaged, "utf-8", is_whole=False) if followers_of_valid > 2 * replaced else None
 
 
 def _by_declaration(content: bytes, declared: str | None) -> Decoded | None:
@@ -259,7 +262,7 @@ def _is_western(content: bytes) -> bool:
 def _strictly(content: bytes, encoding: str) -> Decoded | None:
     try:
         return Decoded(content.decode(encoding), encoding)
-    except UnicodeError:
+    except (UnicodeError, LookupError):  # a document may name a codec that is none of text
         return None
 
 

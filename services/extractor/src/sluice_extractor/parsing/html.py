@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from sluice_extractor.parsing.cleaning import clean_line, clean_text
-from sluice_extractor.parsing.encodings import decode
+from sluice_extractor.parsing.encodings import Decoded, decode
+from sluice_extractor.parsing.flow import Flow
 from sluice_extractor.parsing.original import OpenDocument, Original
 from sluice_extractor.parsing.page import Heading, parts_of
 from sluice_extractor.parsing.text import checked_text, remarks_on
@@ -122,16 +123,25 @@ def fits_html(original: Original) -> bool:
 
 
 def read_html(original: Original) -> OpenDocument:
-    found = _CHARSET.search(original.content[:_HEAD_BYTES])
-    decoded = decode(original.content, declared=found[1].decode("ascii", "ignore") if found else None)
+    decoded = _decoded(original.content)
     visible = _visible_text(clean_text(decoded.text))
     text = checked_text(visible.text(), original)
     pages = parts_of(text, tuple(visible.headings))
     return OpenDocument("text/html", decoded.encoding, None, pages, remarks_on(decoded))
 
 
+def read_markup(content: bytes) -> "Visible":
+    """What is visible in a page that is a part of another document; its title is left to that."""
+    return _visible_text(clean_text(_decoded(content).text), with_title=False)
+
+
+def _decoded(content: bytes) -> Decoded:
+    found = _CHARSET.search(content[:_HEAD_BYTES])
+    return decode(content, declared=found[1].decode("ascii", "ignore") if found else None)
+
+
 @dataclass
-class _Visible:
+class Visible:
     """The text so far; white space is owed until something visible follows it."""
 
     pieces: list[str] = field(default_factory=list)
@@ -158,6 +168,19 @@ class _Visible:
     def text(self) -> str:
         return "".join(self.pieces)
 
+    def into(self, flow: Flow, *, below: int) -> None:
+        """Add the text to a flow, with its headings *below* levels deeper."""
+        text, at = self.text(), 0
+        for heading in self.headings:
+            if heading.start < at:
+                continue
+            end = text.find("\n", heading.start)
+            end = end if end >= 0 else len(text)
+            flow.paragraph(text[at : heading.start])
+            flow.heading(heading.level + below, text[heading.start : end])
+            at = end
+        flow.paragraph(text[at:])
+
     def _append(self, text: str) -> None:
         self.pieces.append(text)
         self.length += len(text)
@@ -166,10 +189,10 @@ class _Visible:
 _STRENGTH = {"": 0, " ": 1, " | ": 2, "\n": 3, "\n\n": 4}
 
 
-def _visible_text(markup: str) -> _Visible:
+def _visible_text(markup: str, *, with_title: bool = True) -> Visible:
     tree = LexborHTMLParser(_flattened(markup))
-    visible = _Visible()
-    title = tree.css_first("head > title")
+    visible = Visible()
+    title = tree.css_first("head > title") if with_title else None
     if title and title.text(strip=True):
         visible.write(_SPACES.sub(" ", clean_line(title.text(strip=True))))
         visible.owe("\n\n")
@@ -192,7 +215,7 @@ def _flattened(markup: str) -> str:
     return _NESTING_TAG.sub(keep, markup)
 
 
-def _walk(root: LexborNode, visible: _Visible) -> None:
+def _walk(root: LexborNode, visible: Visible) -> None:
     """Depth first without recursion: a document may nest its tags as deep as it likes."""
     path: list[LexborNode] = []
     node: LexborNode | None = root
@@ -209,7 +232,7 @@ def _walk(root: LexborNode, visible: _Visible) -> None:
         node = node.next if path else None
 
 
-def _enter(node: LexborNode, visible: _Visible) -> LexborNode | None:
+def _enter(node: LexborNode, visible: Visible) -> LexborNode | None:
     """Write what stands at the beginning of the node; returns the first child to visit."""
     tag = node.tag or ""
     if tag == "-text":
@@ -229,7 +252,7 @@ def _enter(node: LexborNode, visible: _Visible) -> LexborNode | None:
     return node.child
 
 
-def _leave(node: LexborNode, visible: _Visible) -> None:
+def _leave(node: LexborNode, visible: Visible) -> None:
     tag = node.tag or ""
     if tag == "pre" and node.child is not None:
         visible.preformatted -= 1
@@ -237,7 +260,7 @@ def _leave(node: LexborNode, visible: _Visible) -> None:
         _break_around(tag, visible)
 
 
-def _break_around(tag: str, visible: _Visible) -> None:
+def _break_around(tag: str, visible: Visible) -> None:
     if tag in _PARAGRAPHS:
         visible.owe("\n\n")
     elif tag in _LINES:
@@ -253,13 +276,13 @@ def _is_hidden(node: LexborNode) -> bool:
     return "hidden" in attributes or bool(_HIDING_STYLE.search(attributes.get("style") or ""))
 
 
-def _note_heading(node: LexborNode, visible: _Visible) -> None:
+def _note_heading(node: LexborNode, visible: Visible) -> None:
     title = _SPACES.sub(" ", node.text(deep=True)).strip()[:_TITLE_CHARS]
     if title:
         visible.headings.append(Heading(visible.position(), int((node.tag or "h1")[1:]), clean_line(title)))
 
 
-def _write_text(text: str, visible: _Visible) -> None:
+def _write_text(text: str, visible: Visible) -> None:
     if visible.preformatted:
         visible.write(text)
         return

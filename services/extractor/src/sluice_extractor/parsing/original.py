@@ -7,6 +7,16 @@ from pathlib import PurePath
 from sluice_extractor.parsing.page import Page, Remark
 
 
+@dataclass
+class Allowance:
+    """What all attachments of one document together may still cost, and the remarks on them."""
+
+    chars: int
+    attachments: int = 200
+    bytes: int = 256 << 20
+    remarks: list[Remark] = field(default_factory=list)
+
+
 @dataclass(frozen=True)
 class Original:
     """The bytes of a document and what others say about them, which is only a hint."""
@@ -17,6 +27,10 @@ class Original:
     pdf_reader: str = "pdfium"
     max_pages: int = 5_000
     max_text_chars: int = 50_000_000
+    depth: int = 0
+    """How many mails it is attached in."""
+    allowance: Allowance | None = None
+    """What it may still cost, when it is attached to another document."""
 
     @property
     def suffix(self) -> str:

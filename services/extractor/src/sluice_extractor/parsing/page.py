@@ -38,6 +38,25 @@ class Remark:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where a page's text stands in a document that is not made of paper.
+
+    The name of a sheet, the number of a slide (from 1), or the seconds from the beginning of a recording between
+    which the text is said or shown: both or none of them.
+    """
+
+    sheet: str | None = None
+    slide: int | None = None
+    time_start: float | None = None
+    time_end: float | None = None
+
+
+NOWHERE = Place()
+SHEET_CHARS = 255
+"""The longest name of a sheet; a reader cuts what is longer."""
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """One page, or a part of a document that has no pages (`number` is None then).
 
@@ -50,13 +69,14 @@ class Page:
     spans: tuple[TextSpan, ...] = ()
     headings: tuple[Heading, ...] = ()
     failed: bool = False
+    place: Place = NOWHERE
 
 
 PART_CHARS = 1 << 18
 """A document without pages is handed on in parts of this size, so that nobody holds it twice."""
 
 
-def parts_of(text: str, headings: tuple[Heading, ...] = ()) -> Iterator[Page]:
+def parts_of(text: str, headings: tuple[Heading, ...] = (), place: Place = NOWHERE) -> Iterator[Page]:
     """Cut a text without pages into parts that, one directly after the other, are *text* again."""
     first_heading = 0
     for start in range(0, max(len(text), 1), PART_CHARS):
@@ -66,4 +86,4 @@ def parts_of(text: str, headings: tuple[Heading, ...] = ()) -> Iterator[Page]:
             last_heading += 1
         own = tuple(Heading(h.start - start, h.level, h.title) for h in headings[first_heading:last_heading])
         first_heading = last_heading
-        yield Page(None, text[start:end], headings=own)
+        yield Page(None, text[start:end], headings=own, place=place)

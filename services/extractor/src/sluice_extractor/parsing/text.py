@@ -1,5 +1,7 @@
 """Reads plain text in whatever encoding it came."""
 
+from collections.abc import Iterable
+
 from sluice_common.errors import DocumentTooLarge, EmptyDocument
 from sluice_extractor.parsing.cleaning import clean_text
 from sluice_extractor.parsing.encodings import Decoded, decode
@@ -29,6 +31,22 @@ def checked_text(text: str, original: Original) -> str:
     if len(text) > original.max_text_chars:
         raise DocumentTooLarge(f"{len(text)} characters of text, the limit is {original.max_text_chars}")
     return text
+
+
+def joined_within(pieces: Iterable[str], original: Original) -> str:
+    """The pieces as one text, given up as soon as it is too long.
+
+    Raises:
+        DocumentTooLarge: more characters than the limit.
+    """
+    kept: list[str] = []
+    length = 0
+    for piece in pieces:
+        kept.append(piece)
+        length += len(piece)
+        if length > original.max_text_chars:
+            raise DocumentTooLarge(f"more than {original.max_text_chars} characters of text")
+    return "".join(kept)
 
 
 def remarks_on(decoded: Decoded) -> list[Remark]:

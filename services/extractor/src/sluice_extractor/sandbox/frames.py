@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from sluice_extractor.parsing.page import Heading, Page, Remark, TextSpan
+from sluice_extractor.parsing.page import NOWHERE, SHEET_CHARS, Heading, Page, Place, Remark, TextSpan
 
 LENGTH = struct.Struct("!I")
 _TENTHS = 10
@@ -18,6 +18,8 @@ _NUMBERS_PER_SPAN = 6
 _FARTHEST_TENTHS = 10**9
 _MAX_HEADINGS = 100_000
 _DETAIL_CHARS = 300
+_LAST_SLIDE = 10**9
+_LONGEST_S = 10**9
 
 
 class MalformedFrame(Exception):
@@ -111,7 +113,9 @@ def encoded_page(page: Page) -> bytes:
             round(span.y1 * _TENTHS),
         )
     headings = [(heading.start, heading.level, heading.title) for heading in page.headings]
-    return orjson.dumps({"kind": "page", "page": [page.number, page.text, page.failed, spans, headings]})
+    at = page.place
+    place = None if at == NOWHERE else (at.sheet, at.slide, at.time_start, at.time_end)
+    return orjson.dumps({"kind": "page", "page": [page.number, page.text, page.failed, spans, headings, place]})
 
 
 def parse_frame(body: bytes) -> Page | OtherFrame:
@@ -131,14 +135,15 @@ def parse_frame(body: bytes) -> Page | OtherFrame:
 
 def _page_of(fields: list[object]) -> Page:
     """Checked by hand: a schema library would cost more than reading the page."""
-    number, text, failed, numbers, headings = fields
+    number, text, failed, numbers, headings, place = fields
     if not (number is None or type(number) is int) or type(text) is not str or type(failed) is not bool:
         raise ValueError("no page")
     if type(numbers) is not list or type(headings) is not list:
         raise ValueError("no page")
     if "\0" in text or len(headings) > _MAX_HEADINGS:
         raise ValueError("no clean page")
-    return Page(number, text, _spans_of(numbers, len(text)), _headings_of(headings, len(text)), failed)
+    spans, checked_headings = _spans_of(numbers, len(text)), _headings_of(headings, len(text))
+    return Page(number, text, spans, checked_headings, failed, _place_of(place))
 
 
 def _spans_of(numbers: list[int], length: int) -> tuple[TextSpan, ...]:
@@ -167,3 +172,22 @@ def _headings_of(triples: list[Any], length: int) -> tuple[Heading, ...]:  # Any
         headings.append(Heading(start, level, title))
         last = start
     return tuple(headings)
+
+
+def _place_of(fields: Any) -> Place:  # Any: checked here
+    if fields is None:
+        return NOWHERE
+    sheet, slide, start, end = fields  # what is no list of four raises TypeError or ValueError
+    if sheet is not None and (type(sheet) is not str or len(sheet) > SHEET_CHARS or "\0" in sheet):
+        raise ValueError("no sheet")
+    if slide is not None and (type(slide) is not int or not 1 <= slide <= _LAST_SLIDE):
+        raise ValueError("no slide")
+    return Place(sheet, slide, *_times_of(start, end))
+
+
+def _times_of(start: Any, end: Any) -> tuple[float, float] | tuple[None, None]:  # Any: checked here
+    if start is None and end is None:
+        return None, None
+    if type(start) not in (int, float) or type(end) not in (int, float) or not 0 <= start <= end <= _LONGEST_S:
+        raise ValueError("no times")
+    return float(start), float(end)
