@@ -85,13 +85,14 @@ def write(watched: Watched, statement: str) -> None:
         connection.execute(statement)
 
 
-def vectors(watched: Watched) -> tuple[httpx.Client, str]:
+@contextmanager
+def vectors(watched: Watched) -> Iterator[tuple[httpx.Client, str]]:
     """The vector store behind the stack, and the path of its index."""
     settings = watched.stack.environment_of("embedder")
     headers = {"api-key": settings["SLUICE_QDRANT__API_KEY"]}
-    store = httpx.Client(base_url=settings["SLUICE_QDRANT__URL"], headers=headers, timeout=30)
-    (index,) = store.get("/collections").json()["result"]["collections"]
-    return store, f"/collections/{index['name']}/points"
+    with httpx.Client(base_url=settings["SLUICE_QDRANT__URL"], headers=headers, timeout=30) as store:
+        (index,) = store.get("/collections").json()["result"]["collections"]
+        yield store, f"/collections/{index['name']}/points"
 
 
 @provokes("SluiceServiceAbsent", "SluiceReplicaAbsent", "SluiceNothingMoves")
@@ -205,8 +206,7 @@ def a_provider_that_is_slow(watched: Watched) -> Iterator[None]:
 @provokes("SluicePointsLost")
 def a_store_that_loses_points(watched: Watched) -> Iterator[None]:
     watched.client.wait(watched.upload("kept"))
-    store, path = vectors(watched)
-    with store:
+    with vectors(watched) as (store, path):
         (lost,) = store.post(f"{path}/scroll", json={"limit": 1}).json()["result"]["points"]
         store.post(f"{path}/delete?wait=true", json={"points": [lost["id"]]}).raise_for_status()
     yield
@@ -215,8 +215,7 @@ def a_store_that_loses_points(watched: Watched) -> Iterator[None]:
 @provokes("SluiceOrphansFound")
 def somebody_else_who_writes_into_the_index(watched: Watched) -> Iterator[None]:
     watched.client.wait(watched.upload("kept as well"))
-    store, path = vectors(watched)
-    with store:
+    with vectors(watched) as (store, path):
         asked = {"limit": 1, "with_vector": True, "with_payload": True}
         (point,) = store.post(f"{path}/scroll", json=asked).json()["result"]["points"]
         point |= {"id": str(uuid4()), "payload": point["payload"] | {"run": 2**40}}
