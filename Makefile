@@ -45,6 +45,10 @@ test-orders: .venv ## Try 2,000 random orders of all moves; repeat one run with 
 	HYPOTHESIS_PROFILE=long $(PYTEST) --timeout=14400 tests/faults/protocol/test_every_order.py
 test-bounds: .venv ## Fill, flood and enlarge everything to its promised bounds; choose with T=path
 	BOUNDS=full $(PYTEST) --timeout=14400 $(or $(T),tests/bounds)
+test-monitoring: .venv ## Check rules and dashboards on a real Prometheus and Alertmanager; choose with T=path
+	$(PYTEST) $(or $(T),tests/deploy/monitoring)
+test-alerts: .venv ## Provoke every alert in a running stack; K=name chooses one
+	LONG=1 $(PYTEST) --timeout=3600 tests/deploy/monitoring/test_provoked.py $(if $(K),-k $(K))
 test-browser: .venv ## Use the web page in a real browser; choose with T=path
 	$(PYTEST) $(or $(T),tests/browser)
 
@@ -54,6 +58,8 @@ bench: .venv ## Measure how long one page takes on an idle stack, and where that
 ##@ Keep
 migrate: .venv ## Bring the tables of SLUICE_DATABASE__URL to this release
 	.venv/bin/python -m sluice_common.migrations
+dashboards: .venv ## Write the JSON of the dashboards from their description
+	.venv/bin/python deploy/grafana/make_dashboards.py
 lock: ## Write requirements.lock anew from the packages' needs; needs uv
 	uv lock
 	uv export --frozen --all-packages --all-groups --no-emit-workspace --no-header --quiet -o requirements.lock
@@ -69,4 +75,5 @@ help: ## Show this list
 	  /^[a-z][a-z-]*:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: help run demo status stop doctor check test lint types imports test-unit test-model test-contracts test-acceptance \
-  test-faults test-faults-long test-promises test-planted test-orders test-bounds test-browser bench migrate lock clean .venv
+  test-faults test-faults-long test-promises test-planted test-orders test-bounds test-monitoring test-alerts test-browser bench \
+  migrate dashboards lock clean .venv

@@ -85,6 +85,7 @@ class BatchClaim:
     is_rebought: bool
     """These texts were claimed before, in this run or in an earlier one of the same request."""
     chunks: tuple[ClaimedChunk, ...]
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,7 @@ _CLAIM = sa.text("""
           AND EXISTS (SELECT 1 FROM documents d WHERE d.id = b.document_id AND d.lifecycle = 'active'
                       AND (d.active_run = b.run_id OR d.published_run = b.run_id))
         RETURNING document_id, fence, tries)
-    SELECT c.document_id, c.fence, c.tries, d.tenant_id, d.collection_id, d.attributes, d.request_id,
+    SELECT c.document_id, c.fence, c.tries, d.tenant_id, d.collection_id, d.attributes, d.request_id, d.traceparent,
            EXISTS (SELECT 1 FROM runs e JOIN runs r ON r.id = :run_id
                    WHERE e.document_id = d.id AND e.request_no = r.request_no AND e.id < r.id
                      AND e.state = 'abandoned') AS has_earlier_run
@@ -266,10 +267,10 @@ _LOCK_PUBLISHED = sa.text("""
 _EMBED_AGAIN = sa.text("""
     UPDATE documents
     SET state = 'embedding', request_no = request_no + 1, job_id = :job_id, request_id = :request_id,
-        active_run = nextval('runs_id_seq'), tries = 0, losses = 0, not_before = now(), dispatch_after = NULL,
-        dispatch_count = 0, deadline = now() + :deadline, error_code = NULL, error_detail = NULL,
-        error_detail_code = NULL, percent = 40, started_at = now(), finished_at = NULL, updated_at = now(),
-        row_version = row_version + 1
+        traceparent = :traceparent, active_run = nextval('runs_id_seq'), tries = 0, losses = 0,
+        not_before = now(), dispatch_after = NULL, dispatch_count = 0, deadline = now() + :deadline,
+        error_code = NULL, error_detail = NULL, error_detail_code = NULL, percent = 40, started_at = now(),
+        finished_at = NULL, updated_at = now(), row_version = row_version + 1
     WHERE id = :id RETURNING active_run
 """)
 
@@ -394,6 +395,7 @@ class Batches:
             request_id=row.request_id,
             is_rebought=row.fence > 1 or row.has_earlier_run,
             chunks=tuple(ClaimedChunk(chunk.chunk_no, chunk.point_id, chunk.text, chunk.page) for chunk in texts),
+            traceparent=row.traceparent,
         )
 
     @marked("finish_batch")
@@ -533,7 +535,13 @@ class Batches:
 
     @marked("embed_again")
     def embed_again(
-        self, tenant_id: UUID, document_id: UUID, *, request_id: str | None = None, version: int | None = None
+        self,
+        tenant_id: UUID,
+        document_id: UUID,
+        *,
+        request_id: str | None = None,
+        traceparent: str | None = None,
+        version: int | None = None,
     ) -> int | None:
         """Make a new run from the chunks of the published one, to be embedded without extracting anything again.
 
@@ -551,6 +559,7 @@ class Batches:
                 id=document_id,
                 job_id=new_id(),
                 request_id=request_id,
+                traceparent=traceparent,
                 deadline=self._times.deadline,
             )
             assert again is not None, "the row is locked"

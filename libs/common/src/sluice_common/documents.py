@@ -45,6 +45,7 @@ class NewDocument:
     may_repeat: bool = False
     """The same bytes may stand twice in the collection."""
     request_id: str | None = None
+    traceparent: str | None = None
 
     @property
     def dedupe_sha(self) -> str | None:
@@ -74,6 +75,7 @@ class ExtractionClaim:
     declared_type: str | None
     options: Mapping[str, Any]  # as validated by the gateway
     request_id: str | None
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True)
@@ -94,10 +96,10 @@ class Setback:
 _ACCEPT = sa.text("""
     WITH accepted AS (
         INSERT INTO documents (id, tenant_id, collection_id, external_id, dedupe_sha, attributes, options, job_id,
-                               request_id, max_tries, max_losses, deadline, dispatch_after)
+                               request_id, traceparent, max_tries, max_losses, deadline, dispatch_after)
         VALUES (:id, :tenant_id, :collection_id, :external_id, :dedupe_sha, CAST(:attributes AS jsonb),
-                CAST(:options AS jsonb), :job_id, :request_id, :max_tries, :max_losses, now() + :deadline,
-                now() + :grace)
+                CAST(:options AS jsonb), :job_id, :request_id, :traceparent, :max_tries, :max_losses,
+                now() + :deadline, now() + :grace)
         ON CONFLICT DO NOTHING RETURNING id, tenant_id, request_no, job_id, state),
     original AS (
         INSERT INTO originals (document_id, request_no, storage_key, sha256, size_bytes, declared_type, name)
@@ -147,11 +149,12 @@ _REQUEST_AGAIN = sa.text("""
                    AND (:replace OR state IN ('completed', 'failed', 'cancelled'))
                    AND (CAST(:version AS int) IS NULL OR row_version = :version) FOR NO KEY UPDATE)
     UPDATE documents d
-    SET state = 'queued', request_no = request_no + 1, job_id = :job_id, request_id = :request_id, tries = 0,
-        losses = 0, active_run = NULL, lease_owner = NULL, lease_until = NULL, not_before = now(),
-        dispatch_after = now() + :grace, dispatch_count = 0, deadline = now() + :deadline, error_code = NULL,
-        error_detail = NULL, error_detail_code = NULL, warnings = '[]', percent = 0, pages_done = 0,
-        pages_total = NULL, started_at = NULL, finished_at = NULL, updated_at = now(), row_version = row_version + 1
+    SET state = 'queued', request_no = request_no + 1, job_id = :job_id, request_id = :request_id,
+        traceparent = :traceparent, tries = 0, losses = 0, active_run = NULL, lease_owner = NULL,
+        lease_until = NULL, not_before = now(), dispatch_after = now() + :grace, dispatch_count = 0,
+        deadline = now() + :deadline, error_code = NULL, error_detail = NULL, error_detail_code = NULL,
+        warnings = '[]', percent = 0, pages_done = 0, pages_total = NULL, started_at = NULL, finished_at = NULL,
+        updated_at = now(), row_version = row_version + 1
     FROM old WHERE d.id = old.id RETURNING old.active_run
 """)
 
@@ -172,7 +175,7 @@ _CLAIM = sa.text("""
             row_version = row_version + 1
         WHERE id = :id AND lifecycle = 'active' AND state = 'queued' AND tries < max_tries
           AND (not_before <= now() OR not_before > now() + :far)
-        RETURNING id, active_run, tenant_id, collection_id, tries, request_no, options, request_id),
+        RETURNING id, active_run, tenant_id, collection_id, tries, request_no, options, request_id, traceparent),
     run AS (
         INSERT INTO runs (id, document_id, tenant_id, collection_id, request_no, state, pipeline_hash)
         SELECT active_run, id, tenant_id, collection_id, request_no, 'extracting', :pipeline_hash FROM claimed),
@@ -180,7 +183,8 @@ _CLAIM = sa.text("""
         INSERT INTO document_events (id, xid, tenant_id, document_id, event, state, run_id, facts)
         SELECT nextval('document_events_id_seq'), pg_current_xact_id()::text::bigint, tenant_id, id,
                'document.status', 'extracting', active_run, jsonb_build_object('try', tries) FROM claimed)
-    SELECT id AS document_id, active_run AS run_id, tenant_id, collection_id, tries, request_no, options, request_id
+    SELECT id AS document_id, active_run AS run_id, tenant_id, collection_id, tries, request_no, options, request_id,
+           traceparent
     FROM claimed
 """)
 
@@ -381,7 +385,13 @@ class Documents:
 
     @marked("reprocess")
     def reprocess(
-        self, tenant_id: UUID, document_id: UUID, *, request_id: str | None = None, version: int | None = None
+        self,
+        tenant_id: UUID,
+        document_id: UUID,
+        *,
+        request_id: str | None = None,
+        traceparent: str | None = None,
+        version: int | None = None,
     ) -> bool:
         """Queue an ended document once more; its published run goes on serving until the new one is published.
 
@@ -390,7 +400,13 @@ class Documents:
         """
         with self._database.transaction() as connection:
             return self._request_again(
-                connection, tenant_id, document_id, "reprocess", request_id=request_id, version=version
+                connection,
+                tenant_id,
+                document_id,
+                "reprocess",
+                request_id=request_id,
+                traceparent=traceparent,
+                version=version,
             )
 
     def _insert(self, new: NewDocument, token: UUID | None) -> Accepted | None:
@@ -408,6 +424,7 @@ class Documents:
                 options=orjson.dumps(new.options).decode(),
                 job_id=new_id(),
                 request_id=new.request_id,
+                traceparent=new.traceparent,
                 max_tries=self._max_tries,
                 max_losses=self._max_losses,
                 deadline=self._times.deadline,
@@ -439,12 +456,27 @@ class Documents:
         if on_duplicate != "return" or not is_same:
             raise DuplicateDocument(found.id)
         if State(found.state) in {State.FAILED, State.CANCELLED}:
-            self._request_again(connection, new.tenant_id, found.id, "ingest", request_id=new.request_id)
+            self._request_again(
+                connection,
+                new.tenant_id,
+                found.id,
+                "ingest",
+                request_id=new.request_id,
+                traceparent=new.traceparent,
+            )
             return Accepted(found.id, "retried")
         return Accepted(found.id, "existing")
 
     def _replace(self, connection: sa.Connection, new: NewDocument, document_id: UUID) -> Accepted:
-        self._request_again(connection, new.tenant_id, document_id, None, request_id=new.request_id, replace=True)
+        self._request_again(
+            connection,
+            new.tenant_id,
+            document_id,
+            None,
+            request_id=new.request_id,
+            traceparent=new.traceparent,
+            replace=True,
+        )
         reach("replace.document_moved")
         content = {
             "id": document_id,
@@ -464,6 +496,7 @@ class Documents:
         kind: str | None,
         *,
         request_id: str | None,
+        traceparent: str | None,
         replace: bool = False,
         version: int | None = None,
     ) -> bool:
@@ -476,6 +509,7 @@ class Documents:
             version=version,
             job_id=new_id(),
             request_id=request_id,
+            traceparent=traceparent,
             grace=self._times.grace,
             deadline=self._times.deadline,
         )

@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, star
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from sluice_common.errors import FailureCode
 from sluice_common.settings import MetricsSettings, SettingsError
 
 STAGE_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
@@ -34,6 +35,12 @@ class StageMetrics:
             buckets=STAGE_BUCKETS_S,
             registry=registry,
         )
+
+    def begin(self, stage: str) -> None:
+        """Show every outcome of a stage as 0, or nobody could see the first one as an increase."""
+        for outcome in ("ok", *FailureCode):
+            self._runs.labels(stage, outcome)
+        self._skipped.labels(stage)
 
     def count(self, stage: str, outcome: str, duration_s: float) -> None:
         """Count one task that a stage has worked on."""

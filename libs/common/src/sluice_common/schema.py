@@ -86,6 +86,7 @@ documents = sa.Table(
     _count("request_no", 1),
     sa.Column("job_id", sa.Uuid, nullable=False),
     sa.Column("request_id", sa.Text),  # of the HTTP request that asked for the work: joins the logs of all services
+    sa.Column("traceparent", sa.Text),  # of that request: its workers go on with the same trace, whatever Redis forgot
     sa.Column("active_run", sa.BigInteger),  # the fence of every worker
     sa.Column("published_run", sa.BigInteger),  # what a search sees
     _count("tries"),

@@ -142,6 +142,15 @@ class LogSettings(Section):
     level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level written.")
 
 
+class TracingSettings(Section):
+    endpoint: HttpUrl | None = Field(
+        default=None, description="Where spans go by OTLP over HTTP, up to and with `/v1/traces`; off when unset."
+    )
+    sample_ratio: float = Field(
+        default=1, ge=0, le=1, description="Part of the traces that begin here; others keep what their caller decided."
+    )
+
+
 class HttpSettings(Section):
     host: str = Field(default="0.0.0.0", description="Address the gateway listens on.")  # noqa: S104 - a container's only way to be reached
     port: int = Field(default=8000, ge=0, le=65535, description="Port the gateway listens on.")
@@ -166,6 +175,7 @@ SECTIONS: dict[str, type[Section]] = {
     "reconciler": ReconcilerSettings,
     "metrics": MetricsSettings,
     "log": LogSettings,
+    "tracing": TracingSettings,
     "http": HttpSettings,
 }
 """Every section there is; a shared environment may name any of them to any service."""
@@ -218,6 +228,7 @@ class ServiceSettings(DatabaseOnlySettings):
     broker: BrokerSettings
     times: TimesSettings = TimesSettings()
     metrics: MetricsSettings = MetricsSettings()
+    tracing: TracingSettings = TracingSettings()
 
     @model_validator(mode="before")
     @classmethod

@@ -177,6 +177,7 @@ def serve(
         level = log.debug if outcome == "skipped" else log.info
         level("task_finished", outcome=outcome, duration_s=round(duration_s, 4))
 
+    metrics.begin(stage)
     dramatiq.actor(actor_name=task_type.actor, queue_name=task_type.queue, broker=broker)(run)
 
 

@@ -78,7 +78,7 @@ def _surround(app: FastAPI, deps: ApiDeps) -> None:
     limit = deps.settings.limits.max_document_bytes
     app.add_middleware(Guard, keys=deps.keys, max_document_bytes=limit)
     problems.install(app)
-    app.add_middleware(Tracing, metrics=deps.metrics)
+    app.add_middleware(Tracing, metrics=deps.metrics, spans=deps.spans)
     app.add_middleware(BodyGate, max_document_bytes=limit, gap_s=deps.settings.http.upload_gap_s)
 
 

@@ -17,6 +17,7 @@ from sluice_common.idempotency import Idempotency
 from sluice_common.jobs import Pings
 from sluice_common.keys import Keys
 from sluice_common.ports import EmbeddingProvider, ObjectStore, TaskQueue, VectorStore
+from sluice_common.spans import NO_SPANS, Spans
 
 
 @dataclass(frozen=True)
@@ -42,3 +43,4 @@ class ApiDeps:
     metrics: GatewayMetrics
     watch: Watch
     """One for the whole process: streams and long polls wait on it; closed when the process stops."""
+    spans: Spans = NO_SPANS

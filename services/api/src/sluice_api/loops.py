@@ -1,5 +1,6 @@
 """What each loop of the reconciler does, once; `reconciler` decides how often."""
 
+import contextlib
 from collections import Counter as Counts
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -7,15 +8,16 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from sluice_common.batches import Batches
 from sluice_common.contract import EMBED_QUEUE, EXTRACT_QUEUE, EmbedBatch, Task
+from sluice_common.errors import TransientError
 from sluice_common.hints import Hints
 from sluice_common.ports import ObjectStore, StoredObject, VectorStore
-from sluice_common.reconciling import Purge, Reconciling
+from sluice_common.reconciling import Backlog, Purge, Reconciling
 from sluice_common.tasks import DramatiqQueue
 from sluice_common.times import Times
 
@@ -23,6 +25,21 @@ log = structlog.get_logger(__name__)
 
 _AUDIT_PAGE = 1000
 _JANITOR_PAGE = 500
+
+KINDS = (
+    "leases_expired",
+    "batch_leases_expired",
+    "redis_forgot",
+    "tries_used_up",
+    "deadline_passed",
+    "orphans",
+    "points_missing",
+    "runs_collected",
+    "documents_purged",
+    "objects_without_row",
+    "uploads_unfinished",
+)
+"""Everything that a loop can find."""
 
 
 class LoopMetrics:
@@ -32,14 +49,24 @@ class LoopMetrics:
         self._resent = Counter(
             "sluice_tasks_resent", "Hints that the dispatch loop sent.", ["stage"], registry=registry
         )
+        for stage in ("extract", "embed"):
+            self._resent.labels(stage)
         self._found = Counter(
             "sluice_reconciler_found",
             "What the reconciler had to put right, by kind.",
             ["kind"],
             registry=registry,
         )
+        for kind in KINDS:
+            self._found.labels(kind)  # shown as 0 from the start, or nobody could see the first find as an increase
         self._crashed = Counter(
             "sluice_reconciler_loop_failures", "Passes of a loop that raised.", ["loop"], registry=registry
+        )
+        self._passed_at = Gauge(
+            "sluice_reconciler_last_pass_timestamp_seconds",
+            "When a loop last ended a pass well, or was started if it never did; in seconds since 1970.",
+            ["loop"],
+            registry=registry,
         )
 
     def count_resent(self, tasks: Sequence[Task]) -> None:
@@ -47,46 +74,34 @@ class LoopMetrics:
             self._resent.labels("embed" if task.queue == EMBED_QUEUE else "extract").inc()
 
     def count_found(self, kind: str, number: int) -> None:
-        """Add to one kind.
-
-        The kinds are leases_expired, batch_leases_expired, redis_forgot, tries_used_up, deadline_passed, orphans,
-        points_missing, runs_collected, documents_purged, objects_without_row and uploads_unfinished.
-        """
+        """Add to one of `KINDS`."""
         self._found.labels(kind).inc(number)
+
+    def begin(self, loop: str) -> None:
+        """Show a loop from its start on, before anything can have gone wrong."""
+        self._crashed.labels(loop)
+        self.count_pass(loop)
+
+    def count_pass(self, loop: str) -> None:
+        """Note that a pass ended well just now."""
+        self._passed_at.labels(loop).set_to_current_time()
 
     def count_failure(self, loop: str) -> None:
         self._crashed.labels(loop).inc()
 
 
 class BacklogCollector(Collector):
-    """Reads the table at each scrape: a gauge that can be read is not kept by adding and subtracting."""
+    """Reads the table at each scrape: a gauge that can be read is not kept by adding and subtracting.
+
+    While the table cannot be read its gauges are left out, and everything else is still shown.
+    """
 
     def __init__(self, reconciling: Reconciling) -> None:
         self._reconciling = reconciling
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        backlog = self._reconciling.backlog()
-        documents = GaugeMetricFamily("sluice_documents", "Unfinished documents, by state.", labels=["status"])
-        ages = GaugeMetricFamily(
-            "sluice_oldest_unmoved_document_age_seconds",
-            "How long the document that has not moved for longest has been in its state.",
-            labels=["status"],
-        )
-        for state in ("queued", "extracting", "embedding", "verifying"):
-            documents.add_metric([state], backlog.documents.get(state, 0))
-            ages.add_metric([state], backlog.oldest_s.get(state, 0))
-        yield documents
-        yield ages
-        yield GaugeMetricFamily(
-            "sluice_oldest_unfinished_document_age_seconds",
-            "Time since the request for the document that is unfinished for longest.",
-            backlog.oldest_unfinished_s,
-        )
-        yield GaugeMetricFamily("sluice_batches_waiting", "Batches that wait to be embedded.", backlog.batches_waiting)
-        yield GaugeMetricFamily("sluice_chunks_waiting", "Chunks that wait to be embedded.", backlog.chunks_waiting)
-        yield GaugeMetricFamily(
-            "sluice_stuck_documents", "Documents that nothing will ever move again; must be 0.", backlog.stuck
-        )
+        with contextlib.suppress(TransientError):
+            yield from _families_of(self._reconciling.backlog())
 
 
 @dataclass(frozen=True)
@@ -188,6 +203,30 @@ class Loops:
             self.hints.send([EmbedBatch(run_id=run.run_id, batch_no=number) for number in reopened])
             self.metrics.count_found("points_missing", max(run.n_chunks - len(present), 0))
             log.warning("points_missing", run_id=run.run_id, batches=len(reopened))
+
+
+def _families_of(backlog: Backlog) -> Iterator[GaugeMetricFamily]:
+    documents = GaugeMetricFamily("sluice_documents", "Unfinished documents, by state.", labels=["status"])
+    ages = GaugeMetricFamily(
+        "sluice_oldest_unmoved_document_age_seconds",
+        "How long the document that has not moved for longest has been in its state.",
+        labels=["status"],
+    )
+    for state in ("queued", "extracting", "embedding", "verifying"):
+        documents.add_metric([state], backlog.documents.get(state, 0))
+        ages.add_metric([state], backlog.oldest_s.get(state, 0))
+    yield documents
+    yield ages
+    yield GaugeMetricFamily(
+        "sluice_oldest_unfinished_document_age_seconds",
+        "Time since the request for the document that is unfinished for longest.",
+        backlog.oldest_unfinished_s,
+    )
+    yield GaugeMetricFamily("sluice_batches_waiting", "Batches that wait to be embedded.", backlog.batches_waiting)
+    yield GaugeMetricFamily("sluice_chunks_waiting", "Chunks that wait to be embedded.", backlog.chunks_waiting)
+    yield GaugeMetricFamily(
+        "sluice_stuck_documents", "Documents that nothing will ever move again; must be 0.", backlog.stuck
+    )
 
 
 def _pages(entries: Iterator[StoredObject]) -> Iterator[list[StoredObject]]:

@@ -14,7 +14,7 @@ from sluice_api.settings import ApiSettings
 from sluice_api.waiting import Watch
 from sluice_api.wire import BoundedProtocol
 from sluice_common import __version__
-from sluice_common.adapters.build import build_embeddings, build_object_store, build_vector_store
+from sluice_common.adapters.build import build_embeddings, build_object_store, build_spans, build_vector_store
 from sluice_common.batches import Batches
 from sluice_common.catalogue import Catalogue
 from sluice_common.collections import Collections
@@ -108,6 +108,7 @@ def open_deps(settings: ApiSettings, stack: ExitStack) -> ApiDeps:
         database=database,
         metrics=GatewayMetrics(registry),
         watch=Watch(events.latest_ids),
+        spans=build_spans(settings.tracing, "api", stack),
     )
     deps.keys.ensure_tenant()
     return deps

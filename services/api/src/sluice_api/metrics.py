@@ -41,6 +41,9 @@ MEDIA_TYPES = frozenset(
 
 OTHER_TYPE = "application/octet-stream"
 
+REFUSALS_OF_OURS = ("queue_full", "storage_full", "unavailable", "internal")
+"""Codes of refused uploads at which clients can do nothing but wait."""
+
 
 class GatewayMetrics:
     """How many requests there are, how long they take, and what is taken in."""
@@ -76,6 +79,8 @@ class GatewayMetrics:
             ["code"],
             registry=registry,
         )
+        for code in REFUSALS_OF_OURS:
+            self._refused.labels(code)  # shown as 0 from the start, or nobody could see the first one as an increase
         self._search_duration = Histogram(
             "sluice_search_duration_seconds",
             "Time one search took, the embedding of its query included.",

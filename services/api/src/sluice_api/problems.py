@@ -243,6 +243,12 @@ def request_id_of(scope: Scope) -> str:
     return str(state.setdefault("request_id", f"req_{uuid4().hex}"))
 
 
+def traceparent_of(scope: Scope) -> str | None:
+    """What continues the trace of the request; None when nothing is traced."""
+    found: str | None = scope.get("state", {}).get("traceparent")
+    return found
+
+
 def _openai_type(status: int) -> str:
     if status >= _SERVER_ERROR:
         return "server_error"

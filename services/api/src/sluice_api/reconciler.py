@@ -79,9 +79,11 @@ class Reconciler:
             thread.join(timeout=5)
 
     def _repeat(self, loop: Loop, stopping: threading.Event) -> None:
+        self.metrics.begin(loop.name)
         while not stopping.is_set():
             try:
                 loop.run()
+                self.metrics.count_pass(loop.name)
             except TransientError as error:
                 self.metrics.count_failure(loop.name)
                 log.warning("loop_postponed", loop=loop.name, code=error.code, detail=error.detail)

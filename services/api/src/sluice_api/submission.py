@@ -128,6 +128,7 @@ class Upload:
     fields: UploadFields
     sha256: str
     request_id: str
+    traceparent: str | None = None
 
 
 def submit_document(
@@ -220,6 +221,7 @@ def _new_document(upload: Upload, principal: Principal, collection: Collection, 
         options={"chunking": chunking, "multimodal": fields.multimodal},
         may_repeat=fields.on_duplicate == "allow",
         request_id=upload.request_id,
+        traceparent=upload.traceparent,
     )
 
 

@@ -1,7 +1,8 @@
-"""One id, one log line and one measurement for every request."""
+"""One id, one log line, one measurement and, where that is wanted, one span for every request."""
 
 import re
 import time
+from contextlib import AbstractContextManager
 from uuid import UUID, uuid4
 
 import structlog
@@ -10,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sluice_api.metrics import GatewayMetrics
 from sluice_common import ids
+from sluice_common.spans import NO_SPANS, Span, Spans
 
 log = structlog.get_logger(__name__)
 
@@ -18,6 +20,8 @@ UNMATCHED = "(none)"
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_TRACED = "/v1/"
+"""Begins the paths of work; health checks and the page would only fill the collector."""
 _CUT = 499
 """Shown for a request whose client went away before the answer began."""
 
@@ -25,9 +29,10 @@ _CUT = 499
 class Tracing:
     """Gives each request its id, which comes back in the answer and stands on every log line about it."""
 
-    def __init__(self, app: ASGIApp, *, metrics: GatewayMetrics) -> None:
+    def __init__(self, app: ASGIApp, *, metrics: GatewayMetrics, spans: Spans = NO_SPANS) -> None:
         self._app = app
         self._metrics = metrics
+        self._spans = spans
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -46,17 +51,24 @@ class Tracing:
             await send(message)
 
         began = time.monotonic()
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
+        with structlog.contextvars.bound_contextvars(request_id=request_id), self._span_of(scope) as span:
+            state["traceparent"] = span.traceparent
             try:
                 await self._app(scope, receive, send_marked)
             finally:
-                self._finish(scope, status, time.monotonic() - began)
+                self._finish(scope, status, time.monotonic() - began, span)
 
-    def _finish(self, scope: Scope, status: int, duration_s: float) -> None:
+    def _span_of(self, scope: Scope) -> AbstractContextManager[Span]:
+        spans = self._spans if scope["path"].startswith(_TRACED) else NO_SPANS
+        return spans.span(_method_of(scope), kind="server", parent=Headers(scope=scope).get("traceparent"))
+
+    def _finish(self, scope: Scope, status: int, duration_s: float, span: Span) -> None:
         route = _route_of(scope)
-        method = scope["method"] if scope["method"] in _METHODS else "OTHER"
+        method = _method_of(scope)
         self._metrics.request_finished(route=route, method=method, status=status, duration_s=duration_s)
         facts = {"document_id": str(found)} if (found := _document_of(scope)) else {}
+        span.rename(f"{method} {route}")
+        span.note(request_id=scope["state"]["request_id"], status=status, **facts)
         log.info(
             "request_finished", method=method, route=route, status=status, duration_s=round(duration_s, 4), **facts
         )
@@ -65,6 +77,10 @@ class Tracing:
 def _request_id_of(scope: Scope) -> str:
     sent = Headers(scope=scope).get("x-request-id", "")
     return sent if _ACCEPTABLE_ID.fullmatch(sent) else f"req_{uuid4().hex}"
+
+
+def _method_of(scope: Scope) -> str:
+    return str(scope["method"]) if scope["method"] in _METHODS else "OTHER"
 
 
 def _route_of(scope: Scope) -> str:

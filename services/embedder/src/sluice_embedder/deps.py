@@ -6,6 +6,7 @@ from sluice_common.batches import Batches
 from sluice_common.hints import Hints
 from sluice_common.jobs import Pings
 from sluice_common.ports import EmbeddingProvider, VectorStore
+from sluice_common.spans import NO_SPANS, Spans
 from sluice_common.times import Times
 from sluice_embedder.batching import Coalescer
 from sluice_embedder.claims import Claims
@@ -25,3 +26,4 @@ class EmbedderDeps:
     metrics: EmbeddingMetrics
     owner: str
     """Who holds the claims: host and process."""
+    spans: Spans = NO_SPANS

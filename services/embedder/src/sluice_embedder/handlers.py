@@ -36,8 +36,12 @@ def embed_batch(task: EmbedBatch, deps: EmbedderDeps) -> str:
         return "skipped"
     facts = {"document_id": str(claim.document_id), "request_id": claim.request_id, "attempt": claim.tries}
     structlog.contextvars.bind_contextvars(**facts)
-    with deps.claims.hold(claim):
-        return _embed_claimed(claim, claimed_at, deps)
+    with deps.spans.span("embed batch", kind="consumer", parent=claim.traceparent) as span:
+        span.note(document_id=str(claim.document_id), run_id=claim.run_id, batch_no=claim.batch_no)
+        with deps.claims.hold(claim):
+            outcome = _embed_claimed(claim, claimed_at, deps)
+        span.note(outcome=outcome, chunks=len(claim.chunks), attempt=claim.tries)
+        return outcome
 
 
 def verify_run(task: VerifyRun, deps: EmbedderDeps) -> str:
@@ -127,7 +131,9 @@ def _finish(claim: BatchClaim, deps: EmbedderDeps) -> str:
         return "fenced"
     deps.metrics.count_indexed(len(claim.chunks), rebought=claim.is_rebought)
     if outcome == "verify":
-        verify_run(VerifyRun(document_id=claim.document_id, run_id=claim.run_id), deps)
+        with deps.spans.span("publish run", kind="internal") as span:
+            task = VerifyRun(document_id=claim.document_id, run_id=claim.run_id)
+            span.note(run_id=claim.run_id, outcome=verify_run(task, deps))
     return "ok"
 
 

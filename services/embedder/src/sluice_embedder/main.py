@@ -6,7 +6,7 @@ import sys
 from contextlib import ExitStack
 
 from sluice_common import __version__
-from sluice_common.adapters.build import build_embeddings, build_vector_store
+from sluice_common.adapters.build import build_embeddings, build_spans, build_vector_store
 from sluice_common.agreement import check_lease
 from sluice_common.batches import Batches
 from sluice_common.contract import EMBED_QUEUE
@@ -62,6 +62,7 @@ def build(settings: EmbedderSettings, stack: ExitStack) -> StageWorker:
         times=times,
         metrics=metrics,
         owner=f"{socket.gethostname()}:{os.getpid()}",
+        spans=build_spans(settings.tracing, "embedder", stack),
     )
     register(broker, deps, StageMetrics(registry))
     stack.callback(serve_metrics(settings.metrics, registry))

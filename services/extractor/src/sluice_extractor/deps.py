@@ -8,6 +8,7 @@ from sluice_common.hints import Hints
 from sluice_common.jobs import Pings
 from sluice_common.ports import ObjectStore
 from sluice_common.settings import ChunkingSettings, ExtractionSettings
+from sluice_common.spans import NO_SPANS, Spans
 from sluice_common.times import Times
 from sluice_extractor.leases import Leases
 from sluice_extractor.metrics import ExtractionMetrics
@@ -32,3 +33,4 @@ class ExtractorDeps:
     """What made a run: the release and its first reader; a run made by another pipeline may read differently."""
     owner: str
     """Who holds the leases: host and process."""
+    spans: Spans = NO_SPANS

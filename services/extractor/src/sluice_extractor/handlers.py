@@ -23,6 +23,14 @@ def extract_document(task: ExtractDocument, deps: ExtractorDeps) -> str:
     if claim is None:
         return "skipped"
     structlog.contextvars.bind_contextvars(run_id=claim.run_id, request_id=claim.request_id, attempt=claim.tries)
+    with deps.spans.span("extract document", kind="consumer", parent=claim.traceparent) as span:
+        span.note(document_id=str(claim.document_id), run_id=claim.run_id, attempt=claim.tries)
+        outcome = _extract_claimed(claim, deps)
+        span.note(outcome=outcome)
+        return outcome
+
+
+def _extract_claimed(claim: ExtractionClaim, deps: ExtractorDeps) -> str:
     with deps.leases.hold(claim) as holding:
         try:
             _read_and_forward(claim, holding, deps)

@@ -7,7 +7,7 @@ import sys
 from contextlib import ExitStack
 
 from sluice_common import __version__
-from sluice_common.adapters.build import build_object_store
+from sluice_common.adapters.build import build_object_store, build_spans
 from sluice_common.agreement import check_lease
 from sluice_common.batches import Batches
 from sluice_common.contract import EXTRACT_QUEUE
@@ -60,6 +60,7 @@ def build(settings: ExtractorSettings, stack: ExitStack) -> StageWorker:
         metrics=ExtractionMetrics(registry),
         pipeline_hash=_pipeline_hash(settings),
         owner=f"{socket.gethostname()}:{os.getpid()}",
+        spans=build_spans(settings.tracing, "extractor", stack),
     )
     register(broker, deps, stage_metrics)
     stack.callback(serve_metrics(settings.metrics, registry))

@@ -1,12 +1,14 @@
 """The adapters that the settings ask for; a vendor's library is loaded only when it is used."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from sluice_common.adapters.ensured import EnsuredVectorStore
 from sluice_common.adapters.filesystem import FilesystemObjectStore
 from sluice_common.ports import ObjectStore, VectorStore
-from sluice_common.settings import EmbeddingsSettings, ObjectsSettings, QdrantSettings, SettingsError
+from sluice_common.settings import EmbeddingsSettings, ObjectsSettings, QdrantSettings, SettingsError, TracingSettings
+from sluice_common.spans import NO_SPANS, Spans
 
 if TYPE_CHECKING:
     from sluice_common.adapters.openai_embeddings import OpenAIEmbeddings
@@ -25,6 +27,17 @@ def build_object_store(settings: ObjectsSettings) -> ObjectStore:
     if settings.root is None:
         raise SettingsError("SLUICE_OBJECTS__ROOT: is needed when SLUICE_OBJECTS__KIND is filesystem")
     return FilesystemObjectStore(settings.root)
+
+
+def build_spans(settings: TracingSettings, service: str, stack: ExitStack) -> Spans:
+    """Where *service* sends its spans; nowhere unless an address is set. The stack sends the last ones."""
+    if settings.endpoint is None:
+        return NO_SPANS
+    from sluice_common.adapters.otlp import OtlpSpans  # noqa: PLC0415 - who does not trace pays nothing
+
+    spans = OtlpSpans(settings, service=service)
+    stack.callback(spans.close)
+    return spans
 
 
 def build_embeddings(settings: EmbeddingsSettings) -> "OpenAIEmbeddings":

@@ -32,7 +32,7 @@ from sluice_api.presenting import (
     list_answer,
     status_json,
 )
-from sluice_api.problems import Problem, invalid_field, not_found, request_id_of
+from sluice_api.problems import Problem, invalid_field, not_found, request_id_of, traceparent_of
 from sluice_api.schemas import DocumentFilters, Json, JsonResponse, Page, Reprocessing, answer, refusal
 from sluice_api.submission import (
     IncomingOriginal,
@@ -148,7 +148,7 @@ async def _receive(request: Request, boundary: bytes, digest: bytes | None, inco
     # The header names the digest of the whole body (RFC 9530); many clients know only the file's.
     check_digest(digest, body_hash.digest(), bytes.fromhex(sha256))
     check_digest(announced_digest(reader.file.content_digest), bytes.fromhex(sha256))
-    return Upload(incoming, reader.file, fields, sha256, request_id_of(request.scope))
+    return Upload(incoming, reader.file, fields, sha256, request_id_of(request.scope), traceparent_of(request.scope))
 
 
 async def _answer_upload(request: Request, principal: Principal, deps: ApiDeps, upload: Upload) -> Response:
@@ -415,8 +415,8 @@ def _extract_again(
     request: Request, deps: ApiDeps, backpressure: Backpressure, view: DocumentView, version: int | None
 ) -> bool:
     _refuse_when_full(backpressure, view)
-    request_id = request_id_of(request.scope)
-    if not deps.documents.reprocess(view.tenant_id, view.id, request_id=request_id, version=version):
+    asked_by = {"request_id": request_id_of(request.scope), "traceparent": traceparent_of(request.scope)}
+    if not deps.documents.reprocess(view.tenant_id, view.id, version=version, **asked_by):
         return False
     deps.hints.send([ExtractDocument(document_id=view.id)])
     return True
@@ -429,8 +429,8 @@ def _embed_again(
         raise invalid_field("/from", "No run of the document was ever published; process it from 'extract'.")
     _refuse_when_full(backpressure, view)
     # Its batches have their dispatch time; the dispatch loop sends their hints.
-    request_id = request_id_of(request.scope)
-    run_id = deps.batches.embed_again(view.tenant_id, view.id, request_id=request_id, version=version)
+    asked_by = {"request_id": request_id_of(request.scope), "traceparent": traceparent_of(request.scope)}
+    run_id = deps.batches.embed_again(view.tenant_id, view.id, version=version, **asked_by)
     if run_id is None and _is_ended(view):
         _refuse_overtaken(deps.catalogue.find(view.tenant_id, view.id) or view, version)
         raise invalid_field("/from", "The published run is of earlier content; process the newest from 'extract'.")

@@ -1,0 +1,18 @@
+"""One watched stack for all tests that need a running one."""
+
+from collections.abc import Iterator
+
+import pytest
+from deploy.monitoring.programs import require_programs
+from deploy.monitoring.watching import Watched, watching
+
+
+@pytest.fixture(scope="session")
+def programs_installed() -> None:
+    require_programs()
+
+
+@pytest.fixture(scope="session")
+def watched(programs_installed, tmp_path_factory) -> Iterator[Watched]:
+    with watching(tmp_path_factory.mktemp("watched")) as running:
+        yield running
