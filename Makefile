@@ -45,6 +45,8 @@ test-orders: .venv ## Try 2,000 random orders of all moves; repeat one run with 
 	HYPOTHESIS_PROFILE=long $(PYTEST) --timeout=14400 tests/faults/protocol/test_every_order.py
 test-bounds: .venv ## Fill, flood and enlarge everything to its promised bounds; choose with T=path
 	BOUNDS=full $(PYTEST) --timeout=14400 $(or $(T),tests/bounds)
+test-deploy: .venv ## Run backups, failovers and what is checked of the deployments; choose with T=path
+	$(PYTEST) $(or $(T),tests/deploy)
 test-browser: .venv ## Use the web page in a real browser; choose with T=path
 	$(PYTEST) $(or $(T),tests/browser)
 
@@ -54,6 +56,8 @@ bench: .venv ## Measure how long one page takes on an idle stack, and where that
 ##@ Keep
 migrate: .venv ## Bring the tables of SLUICE_DATABASE__URL to this release
 	.venv/bin/python -m sluice_common.migrations
+rebuild-index: .venv ## Fill an empty or damaged Qdrant from the table, while the service runs
+	@.venv/bin/sluice-local exec .venv/bin/python -m sluice_api.rebuild_index
 lock: ## Write requirements.lock anew from the packages' needs; needs uv
 	uv lock
 	uv export --frozen --all-packages --all-groups --no-emit-workspace --no-header --quiet -o requirements.lock
@@ -69,4 +73,4 @@ help: ## Show this list
 	  /^[a-z][a-z-]*:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: help run demo status stop doctor check test lint types imports test-unit test-model test-contracts test-acceptance \
-  test-faults test-faults-long test-promises test-planted test-orders test-bounds test-browser bench migrate lock clean .venv
+  test-faults test-faults-long test-promises test-planted test-orders test-bounds test-deploy test-browser bench migrate rebuild-index lock clean .venv
