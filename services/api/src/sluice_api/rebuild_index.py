@@ -15,7 +15,7 @@ from sluice_common.hints import Hints
 from sluice_common.migrations import check_schema
 from sluice_common.ports import VectorStore
 from sluice_common.reconciling import Reconciling
-from sluice_common.service import run_service
+from sluice_common.service import run_service, say
 from sluice_common.settings import EmbeddingsSettings, QdrantSettings, ServiceSettings
 from sluice_common.tasks import open_queue
 from sluice_common.times import times_of
@@ -126,18 +126,13 @@ def main() -> int:
     try:
         return run_service(RebuildSettings, "rebuild-index", _rebuild)
     except KeyboardInterrupt:
-        _say("interrupted; what was begun goes on, and running this again does the rest")
+        say("interrupted; what was begun goes on, and running this again does the rest")
         return INTERRUPTED
 
 
 def _rebuild(settings: RebuildSettings, stack: ExitStack) -> None:
-    repaired = build(settings, stack, _say).run()
-    _say(f"the index is whole; {repaired} runs were not")
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    repaired = build(settings, stack, say).run()
+    say(f"the index is whole; {repaired} runs were not")
 
 
 if __name__ == "__main__":

@@ -45,6 +45,11 @@ def newest_revision() -> str:
     return head
 
 
+def knows(revision: str) -> bool:
+    """Whether this release has the migrations up to *revision*."""
+    return revision in {script.revision for script in ScriptDirectory(str(_FOLDER)).walk_revisions()}
+
+
 def check_schema(database: Database) -> None:
     """Refuse to start on tables that this release does not know.
 
