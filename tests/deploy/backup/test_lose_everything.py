@@ -52,7 +52,7 @@ class Uploads:
 
     def until(self, stopping: threading.Event) -> None:
         number = len(self.samples)
-        while not stopping.is_set():
+        while not stopping.wait(0.1):
             self.one(number)
             number += 1
 
