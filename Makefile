@@ -47,6 +47,8 @@ test-bounds: .venv ## Fill, flood and enlarge everything to its promised bounds;
 	BOUNDS=full $(PYTEST) --timeout=14400 $(or $(T),tests/bounds)
 test-deploy: .venv ## Run backups, failovers and what is checked of the deployments; choose with T=path
 	$(PYTEST) $(or $(T),tests/deploy)
+test-upgrade: ## Run the acceptance tests of an earlier release on the tables of this one; FROM=tag or commit, T=path
+	@sh scripts/test-upgrade.sh "$(FROM)" "$(T)"
 test-browser: .venv ## Use the web page in a real browser; choose with T=path
 	$(PYTEST) $(or $(T),tests/browser)
 
@@ -56,6 +58,10 @@ bench: .venv ## Measure how long one page takes on an idle stack, and where that
 ##@ Keep
 migrate: .venv ## Bring the tables of SLUICE_DATABASE__URL to this release
 	.venv/bin/python -m sluice_common.migrations
+backup: .venv ## Copy the tables and the originals to the folder TO, while the service runs
+	@.venv/bin/sluice-local exec .venv/bin/python -m sluice_api.backup all "$(or $(TO),$(error name a folder: make backup TO=folder))"
+restore: .venv ## Put the backup in the folder FROM into an empty home; nothing may run there
+	@.venv/bin/sluice-local exec --parts .venv/bin/python -m sluice_api.restore all "$(or $(FROM),$(error name a folder: make restore FROM=folder))"
 rebuild-index: .venv ## Fill an empty or damaged Qdrant from the table, while the service runs
 	@.venv/bin/sluice-local exec .venv/bin/python -m sluice_api.rebuild_index
 lock: ## Write requirements.lock anew from the packages' needs; needs uv
@@ -73,4 +79,4 @@ help: ## Show this list
 	  /^[a-z][a-z-]*:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: help run demo status stop doctor check test lint types imports test-unit test-model test-contracts test-acceptance \
-  test-faults test-faults-long test-promises test-planted test-orders test-bounds test-deploy test-browser bench migrate rebuild-index lock clean .venv
+  test-faults test-faults-long test-promises test-planted test-orders test-bounds test-deploy test-upgrade test-browser bench migrate backup restore rebuild-index lock clean .venv
