@@ -47,6 +47,8 @@ test-bounds: .venv ## Fill, flood and enlarge everything to its promised bounds;
 	BOUNDS=full $(PYTEST) --timeout=14400 $(or $(T),tests/bounds)
 test-deploy: .venv ## Run backups, failovers and what is checked of the deployments; choose with T=path
 	$(PYTEST) $(or $(T),tests/deploy)
+test-deploy-long: .venv ## Lose and restore an installation with many documents of SLUICE_CORPUS, and fail Redis over
+	LONG=1 $(PYTEST) --timeout=1800 tests/deploy/backup tests/deploy/sentinel
 test-upgrade: ## Run the acceptance tests of an earlier release on the tables of this one; FROM=tag or commit, T=path
 	@sh scripts/test-upgrade.sh "$(FROM)" "$(T)"
 test-browser: .venv ## Use the web page in a real browser; choose with T=path
@@ -79,4 +81,4 @@ help: ## Show this list
 	  /^[a-z][a-z-]*:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: help run demo status stop doctor check test lint types imports test-unit test-model test-contracts test-acceptance \
-  test-faults test-faults-long test-promises test-planted test-orders test-bounds test-deploy test-upgrade test-browser bench migrate backup restore rebuild-index lock clean .venv
+  test-faults test-faults-long test-promises test-planted test-orders test-bounds test-deploy test-deploy-long test-upgrade test-browser bench migrate backup restore rebuild-index lock clean .venv
