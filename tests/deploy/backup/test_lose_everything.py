@@ -98,7 +98,9 @@ def back_up_while_uploads_go_on(stack: LocalStack, uploads: Uploads, folder: Pat
 def restored(tmp_path, samples) -> Iterator[tuple[LocalStack, dict[str, tuple[str, bytes]]]]:
     """An installation that was lost whole and restored into an empty one, with what was acknowledged before."""
     folder = tmp_path / "backup"
-    with LocalStack(tmp_path / "first", environment=system(), postgres_settings=VOLATILE) as first:
+    with LocalStack(
+        tmp_path / "first", environment=system(SLUICE_TIMES__LEASE_S="15"), postgres_settings=VOLATILE
+    ) as first:
         first.wait_until_ready()
         with SluiceClient(first.url, first.api_key) as client:
             uploads = Uploads(client, samples)
@@ -107,7 +109,9 @@ def restored(tmp_path, samples) -> Iterator[tuple[LocalStack, dict[str, tuple[st
             before = back_up_while_uploads_go_on(first, uploads, folder)
     shutil.rmtree(tmp_path / "first")
     run(tmp_path / "second", "sluice_api.restore", "all", str(folder), parts=True)
-    with LocalStack(tmp_path / "second", environment=system(), postgres_settings=VOLATILE) as second:
+    with LocalStack(
+        tmp_path / "second", environment=system(SLUICE_TIMES__LEASE_S="15"), postgres_settings=VOLATILE
+    ) as second:
         second.wait_until_ready()
         yield second, before
 

@@ -22,7 +22,7 @@ QUESTIONS = [f"what is said about the {word}" for word in WORDS]
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory) -> Iterator[LocalStack]:
     """A stack of its own, whose reconciler audits so rarely that nothing but the rebuild brings points back."""
-    settings = system(SLUICE_RECONCILER__AUDIT_INTERVAL_S="86400")
+    settings = system(SLUICE_RECONCILER__AUDIT_INTERVAL_S="86400", SLUICE_TIMES__LEASE_S="15")
     home = tmp_path_factory.mktemp("rebuilt")
     with LocalStack(home, environment=settings, postgres_settings=VOLATILE) as running:
         running.wait_until_ready()
