@@ -49,6 +49,12 @@ test-monitoring: .venv ## Check rules and dashboards on a real Prometheus and Al
 	$(PYTEST) $(or $(T),tests/deploy/monitoring)
 test-alerts: .venv ## Provoke every alert in a running stack; K=name chooses one
 	LONG=1 $(PYTEST) --timeout=3600 tests/deploy/monitoring/test_provoked.py $(if $(K),-k $(K))
+test-deploy: .venv ## Run backups, failovers and what is checked of the deployments; choose with T=path
+	$(PYTEST) $(or $(T),tests/deploy)
+test-deploy-long: .venv ## Lose and restore an installation with many documents of SLUICE_CORPUS, and fail Redis over
+	LONG=1 $(PYTEST) --timeout=1800 tests/deploy/backup tests/deploy/sentinel
+test-upgrade: ## Run the acceptance tests of an earlier release on the tables of this one; FROM=tag or commit, T=path
+	@sh scripts/test-upgrade.sh "$(FROM)" "$(T)"
 test-browser: .venv ## Use the web page in a real browser; choose with T=path
 	$(PYTEST) $(or $(T),tests/browser)
 
@@ -60,6 +66,12 @@ migrate: .venv ## Bring the tables of SLUICE_DATABASE__URL to this release
 	.venv/bin/python -m sluice_common.migrations
 dashboards: .venv ## Write the JSON of the dashboards from their description
 	.venv/bin/python deploy/grafana/make_dashboards.py
+backup: .venv ## Copy the tables and the originals to the folder TO, while the service runs
+	@.venv/bin/sluice-local exec .venv/bin/python -m sluice_api.backup all "$(or $(TO),$(error name a folder: make backup TO=folder))"
+restore: .venv ## Put the backup in the folder FROM into an empty home; nothing may run there
+	@.venv/bin/sluice-local exec --parts .venv/bin/python -m sluice_api.restore all "$(or $(FROM),$(error name a folder: make restore FROM=folder))"
+rebuild-index: .venv ## Fill an empty or damaged Qdrant from the table, while the service runs
+	@.venv/bin/sluice-local exec .venv/bin/python -m sluice_api.rebuild_index
 lock: ## Write requirements.lock anew from the packages' needs; needs uv
 	uv lock
 	uv export --frozen --all-packages --all-groups --no-emit-workspace --no-header --quiet -o requirements.lock
@@ -75,5 +87,5 @@ help: ## Show this list
 	  /^[a-z][a-z-]*:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: help run demo status stop doctor check test lint types imports test-unit test-model test-contracts test-acceptance \
-  test-faults test-faults-long test-promises test-planted test-orders test-bounds test-monitoring test-alerts test-browser bench \
-  migrate dashboards lock clean .venv
+  test-faults test-faults-long test-promises test-planted test-orders test-bounds test-monitoring test-alerts test-deploy \
+  test-deploy-long test-upgrade test-browser bench migrate backup restore rebuild-index dashboards lock clean .venv

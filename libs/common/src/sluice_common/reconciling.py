@@ -210,6 +210,16 @@ _PUBLISHED_RUNS = sa.text("""
     WHERE r.id > :after AND r.n_done = r.n_batches ORDER BY r.id LIMIT :limit
 """)
 
+_PUBLISHED = sa.text("""
+    SELECT COALESCE(sum(r.n_chunks), 0) AS chunks FROM documents d JOIN runs r ON r.id = d.published_run
+""")
+# What is not done is found by the partial indexes, however much is.
+_REPAIRS_WAITING = sa.text("""
+    SELECT COALESCE(sum(b.last_chunk - b.first_chunk + 1), 0) AS chunks
+    FROM batches b JOIN documents d ON d.id = b.document_id AND d.published_run = b.run_id
+    WHERE b.state = 'pending' OR b.state = 'running'
+""")
+
 _KNOWN_KEYS = sa.text("SELECT storage_key FROM originals WHERE storage_key = ANY(:keys)")
 
 _TRIM_KEYS = sa.text("DELETE FROM idempotency_keys WHERE expires_at < now()")
@@ -451,6 +461,20 @@ class Reconciling:
             if len(found) < page_size:
                 return
             after = found[-1].run_id
+
+    def published_chunks(self) -> int:
+        """How many chunks all published runs have: what the index must hold."""
+        with self._database.single() as connection:
+            row = one(connection, _PUBLISHED)
+        assert row is not None, "an aggregate returns a row"
+        return int(row.chunks)
+
+    def repairs_waiting(self) -> int:
+        """How many chunks of published runs are to be embedded again, those that are being embedded too."""
+        with self._database.single() as connection:
+            row = one(connection, _REPAIRS_WAITING)
+        assert row is not None, "an aggregate returns a row"
+        return int(row.chunks)
 
     def unknown_keys(self, keys: Collection[str]) -> set[str]:
         """Those of the object store's keys that no row names."""

@@ -42,6 +42,12 @@ def run_service(settings_type: type[S], name: str, serve: Callable[[S, ExitStack
     return 0
 
 
+def say(text: str) -> None:
+    """Write a line for the person who runs a command; a service writes events."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
 def _give_up(name: str, reason: str, status: int) -> int:
     sys.stderr.write(f"sluice-{name}: {reason}\n")
     return status

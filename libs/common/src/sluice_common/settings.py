@@ -1,6 +1,7 @@
 """Every setting that a service can have, in sections; each service's `settings.py` picks the sections it uses."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
@@ -10,6 +11,9 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 PREFIX = "SLUICE_"
 DELIMITER = "__"
+
+SENTINEL_SCHEMES = ("redis+sentinel://", "rediss+sentinel://")
+_WATCHED = re.compile(r"rediss?\+sentinel://(?:[^@/]*@)?[^@/,]+(?:,[^@/,]+)*/[\w.-]+(?:/\d+)?")
 
 
 class SettingsError(Exception):
@@ -35,8 +39,19 @@ class DatabaseSettings(Section):
 
 
 class BrokerSettings(Section):
-    url: str = Field(description="Redis for the queues, a database of its own: `redis://:password@host:port/0`.")
+    url: str = Field(
+        description="Redis for the queues, a database of its own: `redis://:password@host:port/0`, or "
+        "`redis+sentinel://:password@host:port,host:port/name/0`."
+    )
+    sentinel_password: SecretStr | None = Field(default=None, description="Password of the sentinels themselves.")
     namespace: str = Field(default="sluice", min_length=1, description="Prefix of every key in Redis.")
+
+    @field_validator("url")
+    @classmethod
+    def _names_what_sentinels_watch(cls, url: str) -> str:
+        if url.startswith(SENTINEL_SCHEMES) and not _WATCHED.fullmatch(url):
+            raise ValueError("sentinels are written redis+sentinel://:password@host:port,host:port/name/0")
+        return url
 
 
 class QdrantSettings(Section):

@@ -20,6 +20,7 @@ from sluice_common.contract import Task, parse_task
 from sluice_common.errors import ConflictError, InvalidTask, QueueUnavailable, TransientError
 from sluice_common.failpoints import marked
 from sluice_common.metrics import StageMetrics
+from sluice_common.redis_client import open_redis
 from sluice_common.settings import BrokerSettings
 
 log = structlog.get_logger(__name__)
@@ -127,15 +128,9 @@ def message_of(task: Task) -> dramatiq.Message[None]:
 
 
 def open_broker(settings: BrokerSettings, *middleware: dramatiq.Middleware) -> RedisBroker:
-    """A broker with nothing of Dramatiq's own middleware: retries, time limits and results live in the table.
-
-    Its connections give up soon, because a hint that is late is better than a request that hangs.
-    """
-    client = redis.Redis.from_url(
-        settings.url, socket_timeout=5, socket_connect_timeout=2, health_check_interval=30, retry=None
-    )
+    """A broker with nothing of Dramatiq's own middleware: retries, time limits and results live in the table."""
     return HintBroker(  # type: ignore[no-untyped-call]  # Dramatiq leaves its constructor untyped
-        client=client,
+        client=open_redis(settings),
         middleware=list(middleware),
         namespace=settings.namespace,
         heartbeat_timeout=HEARTBEAT_TIMEOUT_MS,

@@ -18,7 +18,15 @@ import psycopg
 from redis import Redis, RedisError
 
 from sluice_common.migrations import newest_revision
-from sluice_common.settings import LimitsSettings, LogSettings, MetricsSettings, ObjectsSettings, SettingsError
+from sluice_common.redis_client import open_redis
+from sluice_common.settings import (
+    BrokerSettings,
+    LimitsSettings,
+    LogSettings,
+    MetricsSettings,
+    ObjectsSettings,
+    SettingsError,
+)
 from sluice_local.children import owner_of
 from sluice_local.console import complain, say
 from sluice_local.platforms import UnsupportedPlatform, require_supported, this_machine
@@ -201,7 +209,7 @@ def _check_redis(patient: Patient) -> Iterable[Finding]:
         yield _not_set("Redis", "SLUICE_BROKER__URL", patient)
         return
     try:
-        with Redis.from_url(url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S) as client:
+        with open_redis(section_of(BrokerSettings, patient.settings, "broker")) as client:
             yield Finding(Level.OK, "Redis", f"answers, version {client.info('server')['redis_version']}")
             yield from _redis_settings(client)
     except RedisError as error:
@@ -333,7 +341,7 @@ def _check_encryption(patient: Patient) -> Iterable[Finding]:
 def _is_encrypted(url: SplitResult) -> bool:
     if url.scheme.startswith("postgresql"):
         return parse_qs(url.query).get("sslmode", ["prefer"])[0] in {"require", "verify-ca", "verify-full"}
-    return url.scheme in {"https", "rediss"}
+    return url.scheme in {"https", "rediss", "rediss+sentinel"}
 
 
 def _is_loopback(host: str) -> bool:

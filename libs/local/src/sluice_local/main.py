@@ -2,10 +2,12 @@
 
 import argparse
 import json
+import os
 import signal
+import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -20,9 +22,9 @@ from sluice_local.children import AlreadyRunning, end_leftovers, owner_of
 from sluice_local.console import LogFollower, complain, say
 from sluice_local.platforms import UnsupportedPlatform, require_supported, this_machine
 from sluice_local.ports import NoFreePort
-from sluice_local.postgres import PostgresMissing
+from sluice_local.postgres import PostgresMissing, find_installation
 from sluice_local.redis import RedisMissing
-from sluice_local.services import PARTS, create_key_command
+from sluice_local.services import PARTS, SERVICES, create_key_command
 from sluice_local.settings import Given, default_home, read_given
 from sluice_local.stack import Home, LocalStack, run_to_end, running_settings
 from sluice_local.supervisor import ProcessRecord, StartFailed, stack_of
@@ -73,7 +75,14 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(run=_doctor)
     show = commands.add_parser("demo", parents=[common], help="upload a few documents and search them")
     show.set_defaults(run=_demo)
+    _add_exec(commands.add_parser("exec", parents=[common], help="run a program with the services' settings"))
     return parser
+
+
+def _add_exec(execute: argparse.ArgumentParser) -> None:
+    execute.add_argument("--parts", action="store_true", help="start the parts for it; no service may run")
+    execute.add_argument("program", nargs=argparse.REMAINDER, metavar="PROGRAM ...", help="and its arguments")
+    execute.set_defaults(run=_exec)
 
 
 def _add_up(up: argparse.ArgumentParser) -> None:
@@ -238,6 +247,39 @@ def _create_key(options: argparse.Namespace) -> int:
     environment = running_settings(home, given)
     say(run_to_end(create_key_command(options.tenant, options.scopes, options.name), environment).strip())
     return 0
+
+
+def _exec(options: argparse.Namespace) -> int:
+    given = read_given()
+    home = _home_of(options, given)
+    if options.parts:
+        environment = {**given.system, **given.services}
+        with LocalStack(home.folder, environment=environment, without=SERVICES):
+            return _run_program(options.program, running_settings(home, given))
+    if owner_of(home.folder) is None and "SLUICE_DATABASE__URL" not in given.services:
+        complain(f"nothing runs in {home.folder}; start it by 'sluice-local up'")
+        return 1
+    return _run_program(options.program, running_settings(home, given))
+
+
+def _run_program(program: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Run it to its end, with PostgreSQL's own programs of the right version first on its PATH."""
+    path = os.pathsep.join([*_postgres_programs(), environment.get("PATH", os.defpath)])
+    with subprocess.Popen(program, env={**environment, "PATH": path}) as running:
+
+        def pass_on(number: int, _frame: FrameType | None) -> None:
+            if number != signal.SIGINT:  # which a terminal has sent to both
+                running.send_signal(number)
+
+        with _stop_signals_as(pass_on):
+            return running.wait()
+
+
+def _postgres_programs() -> list[str]:
+    try:
+        return [str(find_installation().bin)]
+    except PostgresMissing:
+        return []
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -12,8 +12,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from sluice_api.repairs import Repairs
 from sluice_common.batches import Batches
-from sluice_common.contract import EMBED_QUEUE, EXTRACT_QUEUE, EmbedBatch, Task
+from sluice_common.contract import EMBED_QUEUE, EXTRACT_QUEUE, Task
 from sluice_common.errors import TransientError
 from sluice_common.hints import Hints
 from sluice_common.ports import ObjectStore, StoredObject, VectorStore
@@ -195,14 +196,15 @@ class Loops:
                 return found
 
     def _repair_published(self, found: Counts[int]) -> None:
+        repairs = Repairs(self.reconciling, self.batches, self.vectors, self.hints)
         for run in self.reconciling.published_runs():
-            if found[run.run_id] == run.n_chunks or self.vectors.count_of_run(run.run_id) == run.n_chunks:
+            if found[run.run_id] == run.n_chunks or repairs.is_whole(run):
                 continue  # what was published while the points were read is counted by itself
-            present = self.vectors.ids_of_run(run.run_id)
-            reopened = self.batches.repair(run.document_id, run.run_id, present)
-            self.hints.send([EmbedBatch(run_id=run.run_id, batch_no=number) for number in reopened])
-            self.metrics.count_found("points_missing", max(run.n_chunks - len(present), 0))
-            log.warning("points_missing", run_id=run.run_id, batches=len(reopened))
+            if not repairs.has_room():
+                return  # the next audit goes on
+            repair = repairs.begin(run)
+            self.metrics.count_found("points_missing", repair.points)
+            log.warning("points_missing", run_id=run.run_id, batches=repair.batches)
 
 
 def _families_of(backlog: Backlog) -> Iterator[GaugeMetricFamily]:

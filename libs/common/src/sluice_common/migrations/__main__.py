@@ -18,8 +18,7 @@ def main() -> int:
 
 
 def _migrate(settings: DatabaseOnlySettings, _stack: ExitStack) -> None:
-    migrations.upgrade(settings.database.url)
-    log.info("schema_migrated", revision=migrations.newest_revision())
+    log.info("schema_migrated", revision=migrations.upgrade(settings.database.url))
 
 
 if __name__ == "__main__":
