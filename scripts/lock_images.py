@@ -11,12 +11,14 @@ ROOT = Path(__file__).parents[1]
 LOCK = ROOT / "requirements.lock"
 BUILD_TOOLS = ("hatchling", "editables")
 EMBEDDING_SERVER = ("numpy", "orjson", "pydantic", "starlette", "uvicorn", "wordllama")
+VECTOR_SERVER = ("fastapi", "numpy", "orjson", "psutil", "pydantic", "qdrant-edge-py", "starlette", "uvicorn")
 IMAGES: dict[str, str | tuple[str, ...]] = {
     "services/api/requirements.lock": "services/api",
     "services/extractor/requirements.lock": "services/extractor",
     "services/embedder/requirements.lock": "services/embedder",
     "deploy/compose/embeddings/requirements.lock": EMBEDDING_SERVER,
     "deploy/compose/build.lock": BUILD_TOOLS,
+    "tests/deploy/standins/vector_server.lock": VECTOR_SERVER,
 }
 """Which lock is made for which package, or for which names."""
 
@@ -27,7 +29,7 @@ _OWN = "sluice-"
 
 @dataclass(frozen=True)
 class Pinned:
-    """One entry of the lock: its lines, and who needs it."""
+    """What the lock says of one package: its lines, and who needs it."""
 
     text: str
     needed_by: frozenset[str]
@@ -47,9 +49,15 @@ def lock_for(wanted: str | tuple[str, ...], pins: dict[str, Pinned]) -> str:
 
 
 def pins_of(lock: str) -> dict[str, Pinned]:
-    """The entries of a lock by their names; an entry ends with the list of who needs it."""
-    entries = re.split(r"\n(?=[A-Za-z0-9])", lock.strip())
-    return {_name_of(entry): Pinned(_without_comments(entry), _needed_by(entry)) for entry in entries}
+    """The entries of a lock by their names; each ends with the list of who needs it.
+
+    A package with other versions for other Pythons has several entries, which stay together.
+    """
+    pins: dict[str, Pinned] = {}
+    for entry in re.split(r"\n(?=[A-Za-z0-9])", lock.strip()):
+        before = pins.get(_name_of(entry), Pinned("", frozenset()))
+        pins[_name_of(entry)] = Pinned(before.text + _without_comments(entry), before.needed_by | _needed_by(entry))
+    return pins
 
 
 def closure(roots: Iterable[str], pins: dict[str, Pinned]) -> set[str]:
