@@ -13,6 +13,15 @@ stop: .venv ## Stop what 'make run' runs
 doctor: .venv ## Check this machine, the stores and the provider
 	@.venv/bin/sluice-local doctor
 
+##@ Run in containers
+images: ## Build the images of all services; DOCKER_BUILD_FLAGS is added to each build
+	sh scripts/build_images.sh
+up: images ## Start everything in containers, until a document can be uploaded through nginx and found; ARGS are compose's
+	python3 scripts/compose_up.py $(ARGS)
+down: ## Stop and remove the containers; the data stay
+	$$(docker compose version > /dev/null 2>&1 && echo docker compose || echo docker-compose) \
+	  --profile local-embeddings --profile monitoring down
+
 ##@ Check
 check: lint types imports test-unit ## Check everything that needs no server
 test: .venv ## Run every test that this machine can; SLUICE_CORPUS names a folder of real documents
@@ -47,6 +56,8 @@ test-bounds: .venv ## Fill, flood and enlarge everything to its promised bounds;
 	BOUNDS=full $(PYTEST) --timeout=14400 $(or $(T),tests/bounds)
 test-browser: .venv ## Use the web page in a real browser; choose with T=path
 	$(PYTEST) $(or $(T),tests/browser)
+test-deploy: .venv ## Build, start, kill, scale and roll everything in containers, and nginx in front; choose with T=path
+	$(PYTEST) --timeout=1200 $(or $(T),tests/deploy)
 
 bench: .venv ## Measure how long one page takes on an idle stack, and where that goes
 	@.venv/bin/python benchmarks/idle_latency.py $(ARGS)
@@ -69,4 +80,4 @@ help: ## Show this list
 	  /^[a-z][a-z-]*:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: help run demo status stop doctor check test lint types imports test-unit test-model test-contracts test-acceptance \
-  test-faults test-faults-long test-promises test-planted test-orders test-bounds test-browser bench migrate lock clean .venv
+  test-faults test-faults-long test-promises test-planted test-orders test-bounds test-browser test-deploy images up down bench migrate lock clean .venv
