@@ -88,7 +88,7 @@ def profiles(settings: dict[str, str]) -> list[str]:
 
 
 def address(settings: dict[str, str]) -> str:
-    return f"https://localhost:{settings.get('SLUICE_HTTPS_PORT', '8443')}"
+    return f"https://localhost:{settings.get('HTTPS_PORT', '8443')}"
 
 
 def own_key(compose: list[str]) -> str:

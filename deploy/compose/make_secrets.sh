@@ -34,8 +34,8 @@ printf '{"redis://redis:6379": "%s"}' "$(cat redis-password)" | keep redis-expor
 
 # A certificate of our own for a first start; put a real one in its place.
 if [ ! -e tls.crt ] || [ ! -e tls.key ]; then
-    openssl req -x509 -newkey rsa:2048 -nodes -days 825 -subj "/CN=${SLUICE_HOST:-localhost}" \
-        -addext "subjectAltName=DNS:${SLUICE_HOST:-localhost},DNS:localhost,IP:127.0.0.1" \
+    openssl req -x509 -newkey rsa:2048 -nodes -days 825 -subj "/CN=${HTTPS_NAME:-localhost}" \
+        -addext "subjectAltName=DNS:${HTTPS_NAME:-localhost},DNS:localhost,IP:127.0.0.1" \
         -keyout .tls.key -out .tls.crt 2> /dev/null
     chmod 444 .tls.key .tls.crt
     mv .tls.key tls.key

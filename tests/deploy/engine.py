@@ -64,10 +64,19 @@ class Engine:
 
 @contextlib.contextmanager
 def open_engine(folder: Path) -> Iterator[Engine]:
-    """Start an engine with its data below *folder*, and leave nothing of it but what was asked to be kept."""
+    """Start an engine with its data below *folder*, and leave nothing of it but what was asked to be kept.
+
+    One that DOCKER_HOST names is used instead, and left running.
+    """
+    given = os.environ.get("DOCKER_HOST", "")
+    if given.startswith("unix://"):
+        yield Engine(Path(given.removeprefix("unix://")))
+        return
     absent = [program for program in PROGRAMS if shutil.which(program) is None]
     if absent or os.geteuid() != 0:
-        missing(f"needs root and {', '.join(absent) or PROGRAMS} (apt-get install docker.io docker-compose debootstrap)")
+        missing(
+            f"needs root and {', '.join(absent) or PROGRAMS} (apt-get install docker.io docker-compose debootstrap)"
+        )
     kept = os.environ.get(_KEPT)
     data = Path(kept) if kept else folder / "data"
     engine = Engine(folder / "docker.sock")
@@ -77,7 +86,7 @@ def open_engine(folder: Path) -> Iterator[Engine]:
         wait_until(
             lambda: daemon.poll() is not None or engine.answers(),
             seconds=_START_S,
-            message=lambda: (folder / "dockerd.log").read_text(),
+            message=(folder / "dockerd.log").read_text,
         )
         assert daemon.poll() is None, (folder / "dockerd.log").read_text()
         yield engine
