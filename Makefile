@@ -68,6 +68,7 @@ migrate: .venv ## Bring the tables of SLUICE_DATABASE__URL to this release
 lock: ## Write requirements.lock anew from the packages' needs; needs uv
 	uv lock
 	uv export --frozen --all-packages --all-groups --no-emit-workspace --no-header --quiet -o requirements.lock
+	python3 scripts/lock_images.py
 clean: ## Remove what can be made again: the environment and the caches, never documents
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	find libs services tests -name __pycache__ -type d -prune -exec rm -rf {} +
