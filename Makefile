@@ -13,6 +13,15 @@ stop: .venv ## Stop what 'make run' runs
 doctor: .venv ## Check this machine, the stores and the provider
 	@.venv/bin/sluice-local doctor
 
+##@ Run in containers
+images: ## Build the images of all services; DOCKER_BUILD_FLAGS is added to each build
+	sh scripts/build_images.sh
+up: images ## Start everything in containers, until a document can be uploaded through nginx and found; ARGS are compose's
+	python3 scripts/compose_up.py $(ARGS)
+down: ## Stop and remove the containers; the data stay
+	$$(docker compose version > /dev/null 2>&1 && echo docker compose || echo docker-compose) \
+	  --profile local-embeddings --profile monitoring down
+
 ##@ Check
 check: lint types imports test-unit ## Check everything that needs no server
 test: .venv ## Run every test that this machine can; SLUICE_CORPUS names a folder of real documents
@@ -49,8 +58,10 @@ test-monitoring: .venv ## Check rules and dashboards on a real Prometheus and Al
 	$(PYTEST) $(or $(T),tests/deploy/monitoring)
 test-alerts: .venv ## Provoke every alert in a running stack; K=name chooses one
 	LONG=1 $(PYTEST) --timeout=3600 tests/deploy/monitoring/test_provoked.py $(if $(K),-k $(K))
-test-deploy: .venv ## Run backups, failovers and what is checked of the deployments; choose with T=path
-	$(PYTEST) $(or $(T),tests/deploy)
+test-deploy: .venv ## All that this machine can check of a deployment, containers included; choose with T=path
+	$(PYTEST) --timeout=1200 $(or $(T),tests/deploy tests/deploy/containers)
+test-containers: .venv ## Build the images, start, kill, scale and roll everything in containers
+	$(PYTEST) --timeout=1200 tests/deploy/containers
 test-deploy-long: .venv ## Lose and restore an installation with many documents of SLUICE_CORPUS, and fail Redis over
 	LONG=1 $(PYTEST) --timeout=1800 tests/deploy/backup tests/deploy/sentinel
 test-upgrade: ## Run the acceptance tests of an earlier release on the tables of this one; FROM=tag or commit, T=path
@@ -75,6 +86,7 @@ rebuild-index: .venv ## Fill an empty or damaged Qdrant from the table, while th
 lock: ## Write requirements.lock anew from the packages' needs; needs uv
 	uv lock
 	uv export --frozen --all-packages --all-groups --no-emit-workspace --no-header --quiet -o requirements.lock
+	python3 scripts/lock_images.py
 clean: ## Remove what can be made again: the environment and the caches, never documents
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	find libs services tests -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -88,4 +100,5 @@ help: ## Show this list
 
 .PHONY: help run demo status stop doctor check test lint types imports test-unit test-model test-contracts test-acceptance \
   test-faults test-faults-long test-promises test-planted test-orders test-bounds test-monitoring test-alerts test-deploy \
-  test-deploy-long test-upgrade test-browser bench migrate backup restore rebuild-index dashboards lock clean .venv
+  test-containers test-deploy-long test-upgrade test-browser images up down bench migrate backup restore rebuild-index \
+  dashboards lock clean .venv

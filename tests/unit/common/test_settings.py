@@ -98,3 +98,24 @@ def test_secrets_do_not_show_when_settings_are_printed(load):
     settings = load({**MINIMAL, **variables, "SLUICE_EMBEDDINGS__API_KEY": "sk-very-secret"})
 
     assert "sk-very-secret" not in repr(settings)
+
+
+def test_a_setting_may_stand_in_a_file_of_its_own(load, tmp_path):
+    (tmp_path / "address").write_text("postgresql://u:from-file@h/d\n", encoding="utf-8")
+
+    settings = load(
+        {"SLUICE_DATABASE__URL_FILE": str(tmp_path / "address"), "SLUICE_BROKER__URL": "redis://h/0"},
+        env_file=b"SLUICE_DATABASE__URL=postgresql://u:from-env-file@h/d\n",
+    )
+
+    assert settings.database.url == "postgresql+psycopg://u:from-file@h/d"
+
+
+def test_a_file_of_a_setting_that_cannot_be_read_is_refused_by_its_name(load, tmp_path):
+    with pytest.raises(SettingsError, match="SLUICE_DATABASE__URL_FILE"):
+        load({**MINIMAL, "SLUICE_DATABASE__URL_FILE": str(tmp_path / "nowhere")})
+
+
+def test_a_file_of_what_is_no_setting_is_a_typing_mistake(load):
+    with pytest.raises(SettingsError, match="SLUICE_DATABASE__ULR_FILE"):
+        load({**MINIMAL, "SLUICE_DATABASE__ULR_FILE": "/anywhere"})

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 PREFIX = "SLUICE_"
 DELIMITER = "__"
+IN_FILE = "_FILE"
+"""Behind a setting's name: the value is the path of the UTF-8 file that holds the setting, such as a secret."""
 
 SENTINEL_SCHEMES = ("redis+sentinel://", "rediss+sentinel://")
 _WATCHED = re.compile(r"rediss?\+sentinel://(?:[^@/]*@)?[^@/,]+(?:,[^@/,]+)*/[\w.-]+(?:/\d+)?")
@@ -210,8 +212,18 @@ STANDALONE: dict[str, str] = {
 }
 
 
+class FilesSource(EnvSettingsSource):
+    """Settings that the environment does not hold itself, but names the files of."""
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        named = {
+            name.upper().removesuffix(IN_FILE): path for name, path in os.environ.items() if _names_a_file(name.upper())
+        }
+        return {name.lower(): _text_of(name, path) for name, path in named.items()}
+
+
 class DatabaseOnlySettings(BaseSettings):
-    """Settings of what needs nothing but the tables: the environment first, then a UTF-8 `.env` file."""
+    """Settings of what needs nothing but the tables: the environment, the files it names, a UTF-8 `.env` file."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_nested_delimiter=DELIMITER, extra="ignore", frozen=True, env_file_encoding="utf-8"
@@ -224,13 +236,13 @@ class DatabaseOnlySettings(BaseSettings):
     @classmethod
     def settings_customise_sources(
         cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003 - pydantic-settings gives the signature
+        settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
         dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic-settings gives the signature
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, dotenv_settings
+        return init_settings, env_settings, FilesSource(settings_cls), dotenv_settings
 
 
 _PARTS_OF_LEASE = {"embeddings": (2, 300.0), "qdrant": (6, 60.0)}
@@ -301,10 +313,23 @@ def known_names() -> set[str]:
 
 def _refuse_unknown(environment: Mapping[str, str]) -> None:
     unknown = sorted(
-        name for name in environment if name.upper().startswith(PREFIX) and name.upper() not in known_names()
+        name
+        for name in environment
+        if name.upper().startswith(PREFIX) and name.upper() not in known_names() and not _names_a_file(name.upper())
     )
     if unknown:
         raise SettingsError("\n".join(f"{name}: there is no such setting" for name in unknown))
+
+
+def _names_a_file(name: str) -> bool:
+    return name.endswith(IN_FILE) and DELIMITER in name and name.removesuffix(IN_FILE) in known_names()
+
+
+def _text_of(name: str, path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{name}{IN_FILE}: {path} cannot be read: {type(error).__name__}") from error
 
 
 def _lease_in(values: Any) -> float | None:  # as above

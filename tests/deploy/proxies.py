@@ -1,0 +1,89 @@
+"""The real nginx, as a process, with the configuration that is deployed; only its addresses are others."""
+
+import contextlib
+import shutil
+import socket
+import ssl
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from conftest import missing
+from oracle import wait_until
+
+CONFIGURATION = Path(__file__).parents[2] / "deploy" / "nginx"
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """A running nginx."""
+
+    port: int
+    folder: Path
+
+    @property
+    def url(self) -> str:
+        return f"https://127.0.0.1:{self.port}"
+
+    @property
+    def tls(self) -> ssl.SSLContext:
+        return ssl.create_default_context(cafile=str(self.folder / "tls.crt"))
+
+    def connect(self) -> ssl.SSLSocket:
+        """A connection that speaks HTTP/1.1 byte by byte."""
+        plain = socket.create_connection(("127.0.0.1", self.port), timeout=60)
+        return self.tls.wrap_socket(plain, server_hostname="127.0.0.1")
+
+    def log(self) -> str:
+        return (self.folder / "nginx.log").read_text(encoding="utf-8")
+
+
+@contextlib.contextmanager
+def open_proxy(folder: Path, gateway: str) -> Iterator[Proxy]:
+    """Start nginx in front of *gateway*, an address without a path."""
+    if shutil.which("nginx") is None or shutil.which("openssl") is None:
+        missing("needs nginx and openssl (apt-get install nginx-light openssl)")
+    port, health = _free_port(), _free_port()
+    _configure(folder, gateway, port, health)
+    command = ["nginx", "-p", str(folder), "-c", str(folder / "nginx.conf"), "-g", "daemon off;"]
+    with (folder / "nginx.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+    proxy = Proxy(port, folder)
+    try:
+        wait_until(lambda: process.poll() is not None or _listens(port), seconds=20, message=proxy.log)
+        assert process.poll() is None, proxy.log()
+        yield proxy
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def _configure(folder: Path, gateway: str, port: int, health: int) -> None:
+    for source in CONFIGURATION.glob("*.conf"):
+        text = (
+            source.read_text(encoding="utf-8")
+            .replace("/tmp/", f"{folder}/")
+            .replace("127.0.0.1:8081", f"127.0.0.1:{health}")
+        )
+        text = text.replace("/dev/stderr", "stderr").replace("/dev/stdout", str(folder / "access.log"))
+        (folder / source.name).write_text(text, encoding="utf-8")
+    listen = (folder / "listen.conf").read_text(encoding="utf-8")
+    listen = listen.replace("listen 8443", f"listen 127.0.0.1:{port}").replace("/run/secrets", str(folder))
+    (folder / "listen.conf").write_text(listen, encoding="utf-8")
+    (folder / "gateway.conf").write_text(f"set $gateway {gateway};\n", encoding="utf-8")
+    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+    files = ["-keyout", str(folder / "tls.key"), "-out", str(folder / "tls.crt")]
+    new = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    subprocess.run([*new, *names, *files], check=True, capture_output=True)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
