@@ -25,6 +25,7 @@ random | keep postgres-password
 random | keep redis-password
 random | keep qdrant-api-key
 random | keep grafana-password
+random | keep dashboards-password
 # The key of the provider; replace it, or give it once as SLUICE_EMBEDDINGS__API_KEY.
 printf '%s' "${SLUICE_EMBEDDINGS__API_KEY:-none}" | keep embeddings-api-key
 printf 'postgresql://sluice:%s@postgres:5432/sluice' "$(cat postgres-password)" | keep database-url
