@@ -88,6 +88,54 @@ def test_a_deleted_document_keeps_a_few_rows_without_a_word_of_it(protocol, figu
     assert int(str(size)) < FEW_BYTES
 
 
+def test_what_was_deleted_long_ago_leaves_no_row(protocol):
+    kept = protocol.published(CHUNKS)
+    gone = protocol.published(CHUNKS)
+    protocol.documents.delete(protocol.tenant_id, gone.document_id)
+    make_old(protocol)
+    protocol.reconciling.trim()
+    assert rows_of(protocol).documents == 2, "its points and bytes are still there"
+
+    for _ in range(2):
+        collect_twice(protocol)
+        protocol.reconciling.purge(lambda _purge: None)
+        protocol.let_timers_pass()
+    make_old(protocol)
+    protocol.reconciling.trim()
+
+    assert protocol.query("SELECT id FROM documents") == [(kept.document_id,)]
+    assert vars(rows_of(protocol)) | {"document_events": 0} == {
+        "documents": 1, "originals": 1, "runs": 1, "batches": 3, "chunks": 10, "document_events": 0, "jobs": 1,
+    }  # fmt: skip
+
+
+def test_of_runs_that_were_replaced_long_ago_no_row_is_left(protocol):
+    first = protocol.published(CHUNKS)
+    for _ in range(3):
+        assert protocol.documents.reprocess(protocol.tenant_id, first.document_id)
+        claim = protocol.documents.claim_extraction(first.document_id, "worker")
+        protocol.finish_extraction(claim, CHUNKS)
+        protocol.publish(claim)
+        collect_twice(protocol)
+    events = protocol.value("SELECT count(*) FROM document_events")
+    protocol.reconciling.trim()
+    assert (rows_of(protocol).runs, rows_of(protocol).document_events) == (4, events), "they are young"
+
+    make_old(protocol)
+    protocol.reconciling.trim()
+
+    after = rows_of(protocol)
+    assert (after.documents, after.runs, after.jobs, after.chunks) == (1, 1, 1, sum(CHUNKS))
+    assert 0 < after.document_events < events
+    assert protocol.query("SELECT published_run FROM documents") == protocol.query("SELECT id FROM runs")
+
+
+def make_old(protocol: Protocol) -> None:
+    """Let everything be of two months ago."""
+    for table, column in (("documents", "updated_at"), ("runs", "created_at"), ("document_events", "created_at")):
+        protocol.query(f"UPDATE {table} SET {column} = {column} - interval '61 days'")
+
+
 def collect_twice(protocol: Protocol) -> None:
     for _ in range(2):
         protocol.let_timers_pass()

@@ -58,6 +58,7 @@ class Reconciled:
             times=protocol.times,
             metrics=LoopMetrics(CollectorRegistry()),
             originals_grace=timedelta(0),
+            history_kept=timedelta(days=30),
         )
 
     def published(self, sizes: list[int]):

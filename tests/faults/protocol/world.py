@@ -540,6 +540,7 @@ class World:
             times=TIMES,
             metrics=LoopMetrics(CollectorRegistry()),
             originals_grace=timedelta(days=1),
+            history_kept=timedelta(days=30),
         )
 
 

@@ -222,11 +222,44 @@ _REPAIRS_WAITING = sa.text("""
 
 _KNOWN_KEYS = sa.text("SELECT storage_key FROM originals WHERE storage_key = ANY(:keys)")
 
+HISTORY_KEPT = timedelta(days=30)
+"""A month, in which somebody may still ask what became of a document that is gone."""
+
 _TRIM_KEYS = sa.text("DELETE FROM idempotency_keys WHERE expires_at < now()")
 _TRIM = (
     sa.text("DELETE FROM jobs WHERE kind = 'ping' AND created_at < now() - interval '1 hour'"),
     sa.text("DELETE FROM document_events WHERE event = 'document.progress' AND created_at < now() - interval '1 day'"),
 )
+
+# What was deleted and purged long ago, with its history; a run of it that is still to be collected keeps it.
+_FORGET_DOCUMENTS = sa.text("""
+    WITH old AS (
+        SELECT id FROM documents d
+        WHERE lifecycle = 'deleted' AND updated_at < now() - :kept
+          AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.document_id = d.id AND r.gc_at IS NOT NULL)
+        ORDER BY updated_at LIMIT 1000 FOR UPDATE SKIP LOCKED),
+    jobs AS (DELETE FROM jobs j USING old WHERE j.document_id = old.id),
+    runs AS (DELETE FROM runs r USING old WHERE r.document_id = old.id),
+    originals AS (DELETE FROM originals o USING old WHERE o.document_id = old.id)
+    DELETE FROM documents d USING old WHERE d.id = old.id
+""")
+# Runs whose points are long gone, with their events and the jobs of requests before the newest.
+_FORGET_RUNS = sa.text("""
+    WITH old AS (
+        SELECT id, document_id, request_no FROM runs
+        WHERE gc_pass >= 2 AND gc_at IS NULL AND created_at < now() - :kept
+        ORDER BY created_at LIMIT 1000 FOR UPDATE SKIP LOCKED),
+    jobs AS (
+        DELETE FROM jobs j USING old, documents d
+        WHERE j.document_id = old.document_id AND j.request_no <= old.request_no
+          AND d.id = j.document_id AND j.request_no < d.request_no),
+    events AS (
+        DELETE FROM document_events e USING old
+        WHERE e.document_id = old.document_id
+          AND e.id < (SELECT max(n.id) FROM document_events n WHERE n.run_id = old.id)
+          AND e.created_at < now() - :kept)
+    DELETE FROM runs r USING old WHERE r.id = old.id
+""")
 
 # Rows that nothing will ever move again; the protocol is wrong when this is not zero.
 _STUCK = sa.text("""
@@ -481,14 +514,21 @@ class Reconciling:
         with self._database.single() as connection:
             return set(keys) - {row.storage_key for row in rows(connection, _KNOWN_KEYS, keys=list(keys))}
 
-    def trim(self) -> None:
-        """Forget old idempotency keys, pings and progress events."""
+    def trim(self, *, history_kept: timedelta = HISTORY_KEPT) -> None:
+        """Forget old idempotency keys, pings and progress events.
+
+        Of documents that were deleted, and of runs that were replaced, the rows go when they are older than
+        *history_kept*.
+        """
         with self._database.transaction() as connection:
             if not self._make_up_for_unseen_time(connection):
                 connection.execute(_TRIM_KEYS)
         for statement in _TRIM:
             with self._database.single() as connection:
                 connection.execute(statement)
+        for statement in (_FORGET_DOCUMENTS, _FORGET_RUNS):
+            with self._database.transaction() as connection:
+                connection.execute(statement, {"kept": history_kept})
 
     def backlog(self) -> Backlog:
         """Count what is unfinished, for the metrics."""

@@ -155,6 +155,7 @@ documents = sa.Table(
         postgresql_where=sa.text("state IN ('queued', 'extracting', 'embedding', 'verifying')"),
     ),
     sa.Index("ix_documents_purge", "purge_at", postgresql_where=sa.text("lifecycle = 'deleting'")),
+    sa.Index("ix_documents_deleted", "updated_at", postgresql_where=sa.text("lifecycle = 'deleted'")),
     sa.Index("ix_documents_list", "tenant_id", sa.text("created_at DESC"), sa.text("id DESC")),
     sa.Index("ix_documents_collection", "collection_id", sa.text("created_at DESC"), sa.text("id DESC")),
 )
@@ -198,6 +199,7 @@ runs = sa.Table(
     sa.CheckConstraint("n_batches IS NULL OR n_done <= n_batches", name="n_done_at_most_n_batches"),
     sa.Index("ix_runs_document", "document_id"),
     sa.Index("ix_runs_collect", "gc_at", postgresql_where=sa.text("gc_at IS NOT NULL")),
+    sa.Index("ix_runs_collected", "created_at", postgresql_where=sa.text("gc_pass >= 2 AND gc_at IS NULL")),
     sa.Index("ix_runs_hidden", "tenant_id", postgresql_where=sa.text("state <> 'published' AND gc_pass < 2")),
 )
 

@@ -147,6 +147,9 @@ class ReconcilerSettings(Section):
     audit_interval_s: float = Field(default=300, gt=0, description="Time between two audits of the vector store.")
     janitor_interval_s: float = Field(default=3600, gt=0, description="Time between two sweeps of the object store.")
     originals_grace_s: float = Field(default=86_400, gt=0, description="Age at which an original without a row goes.")
+    history_s: float = Field(
+        default=2_592_000, ge=86_400, description="How long rows of deleted documents and replaced runs are kept."
+    )
 
 
 class MetricsSettings(Section):

@@ -118,6 +118,7 @@ class Loops:
     times: Times
     metrics: LoopMetrics
     originals_grace: timedelta
+    history_kept: timedelta
 
     def dispatch(self) -> None:
         """Send again what the queue may have lost; the outbox, the retry timer and the fair release in one."""
@@ -165,7 +166,7 @@ class Loops:
 
     def tidy(self) -> None:
         """Remove originals without a row, uploads that were never finished, and old rows of ours."""
-        self.reconciling.trim()
+        self.reconciling.trim(history_kept=self.history_kept)
         before = datetime.now(UTC) - self.originals_grace
         self.metrics.count_found("uploads_unfinished", self.objects.discard_unfinished(older_than=before))
         for page in _pages(self.objects.entries(older_than=before)):

@@ -115,6 +115,7 @@ def build(settings: ReconcilerServiceSettings, stack: ExitStack) -> Reconciler:
         times=times,
         metrics=metrics,
         originals_grace=timedelta(seconds=settings.reconciler.originals_grace_s),
+        history_kept=timedelta(seconds=settings.reconciler.history_s),
     )
     registry.register(BacklogCollector(reconciling))
     stack.callback(serve_metrics(settings.metrics, registry))
