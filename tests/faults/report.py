@@ -13,6 +13,7 @@ from oracle import Oracle
 SHOWN_IN_FULL = 3
 """So many documents are told about in full; the others are named."""
 MOST_LINES = 120
+_ERRORS = ("[error", "request_cut_off", '"level": "error', "Exception in")
 
 _TABLES = {
     "document": "SELECT to_jsonb(d) FROM documents d WHERE id = %s",
@@ -24,9 +25,14 @@ _TABLES = {
 
 
 def story_of(violations: Sequence[Violation], seed: int, *, oracle: Oracle, history: History, home: Path) -> str:
-    """Every violation in a line, then the first documents concerned: rows, events, answers, faults and log lines."""
+    """Every violation in a line, then the first documents concerned: rows, events, answers, faults and log lines.
+
+    What concerns no document is told by the last errors of all services.
+    """
     named = list(dict.fromkeys(one.document_id for one in violations if one.document_id is not None))
     told = [_document_story(document_id, oracle, history, home) for document_id in named[:SHOWN_IN_FULL]]
+    if any(one.document_id is None for one in violations):
+        told += ["--- errors", *log_lines(home, _ERRORS)[-MOST_LINES:]]
     return "\n".join([f"seed {seed}: {len(violations)} violations", *map(str, violations[:100]), *told])
 
 
