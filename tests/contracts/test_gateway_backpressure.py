@@ -365,7 +365,7 @@ def test_refused_uploads_are_counted_by_their_code(start):
     def counted(code: str) -> float | None:
         return registry.get_sample_value("sluice_uploads_refused_total", {"code": code})
 
-    assert (counted("queue_full"), counted("unsupported_media_type"), counted("unavailable")) == (2, 1, None)
+    assert (counted("queue_full"), counted("unsupported_media_type"), counted("unavailable")) == (2, 1, 0)
 
 
 # Parts that are away
