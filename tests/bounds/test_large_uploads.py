@@ -9,7 +9,7 @@ from bounds.folders import Originals
 from bounds.memory import MemoryWatch
 from bounds.originals import text_of
 from bounds.sending import Answer, download, open_client, upload
-from bounds.sizes import sized
+from bounds.sizes import is_full, sized
 from oracle import Oracle, wait_until
 
 from sluice_local.stack import LocalStack
@@ -69,7 +69,8 @@ def test_a_large_original_is_off_the_disk_soon_after_its_document_was_deleted(st
         held = originals.size_bytes()
         client.delete(f"/v1/documents/{answer.document_id}").raise_for_status()
         wait_until(lambda: originals.size_bytes() == 0, seconds=60, message="the bytes are still there")
-        wait_until(lambda: oracle.being_purged() == 0, seconds=120, message="the second purge has not come")
+        if is_full():  # the second purge comes a minute later, and is waited for in many other tests
+            wait_until(lambda: oracle.being_purged() == 0, seconds=120, message="the second purge has not come")
     assert originals.kept() == set()
     figures.note(13, f"{held / 2**20:.0f} MiB on the disk before a delete, {originals.size_bytes()} bytes after it")
 

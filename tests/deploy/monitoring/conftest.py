@@ -1,10 +1,14 @@
 """One watched stack for all tests that need a running one."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
 from deploy.monitoring.programs import require_programs
 from deploy.monitoring.watching import Watched, watching
+
+collect_ignore = [] if os.environ.get("LONG") == "1" else ["test_provoked.py"]
+"""Provoking every alert takes a quarter of an hour: `make test-alerts`."""
 
 
 @pytest.fixture(scope="session")

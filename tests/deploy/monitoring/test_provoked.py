@@ -26,10 +26,6 @@ PROVOCATIONS: dict[str, Provocation] = {}
 SECONDS = 240
 DISK_MEGABYTES = 32
 
-pytestmark = pytest.mark.skipif(
-    os.environ.get("LONG") != "1", reason="provoking every alert takes a quarter of an hour"
-)
-
 
 def provokes(*names: str) -> Callable[[Provocation], Provocation]:
     """Marks what makes these alerts fire: a generator that breaks something, waits, and puts it right."""

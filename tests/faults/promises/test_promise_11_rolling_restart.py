@@ -15,7 +15,7 @@ import pytest
 from faults.promises.parts import IS_LONG, LEASE_S, SEED, Site, accepted, bare, ended, text_about
 from oracle import wait_until
 
-ROUNDS = int(os.environ.get("ROUNDS", "50" if IS_LONG else "3"))
+ROUNDS = int(os.environ.get("ROUNDS", "50" if IS_LONG else "2"))
 TURNS = (("extractor", "embedder"), ("extractor2", "embedder2"))
 """Which workers are restarted together: one of each stage, so that the other one of the stage goes on."""
 
