@@ -80,7 +80,7 @@ function resultOf(hit, query) {
   open.type = "button";
   open.addEventListener("click", () => openPassage(hit, query));
   const text = element("p", "result-text");
-  text.append(...highlighted(startedNear(hit.text, query), query));
+  text.append(...highlighted(startedNear(hit.text, query).replace(/\n\s*\n/g, "\n"), query));
   item.append(open, element("p", "result-place", placeOf(hit)), text);
   return item;
 }
