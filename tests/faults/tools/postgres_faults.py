@@ -18,6 +18,8 @@ BACKENDS = (
 MOST_CONNECTIONS = 1000
 TAKING_S = 20.0
 """On a busy machine a connection costs a quarter of a second, and the fault must end."""
+REFUSED_S = 0.02
+"""Who asks more seldom after a refusal leaves room for somebody else's connection."""
 
 
 class PostgresFaults:
@@ -56,10 +58,13 @@ class PostgresFaults:
                 os.kill(pid, signal.SIGCONT)
 
     def exhaust_connections(self, seconds: float) -> int:
-        """Take every connection that is left; returns how many there were."""
+        """Take every connection that is left, and for *seconds* each that is given back; returns how many."""
         with ExitStack() as taken:
             count = self._take_all(taken)
-            time.sleep(seconds)
+            until = time.monotonic() + seconds
+            while time.monotonic() < until:
+                count += self._take_all(taken)
+                time.sleep(REFUSED_S)
         return count
 
     def _take_all(self, taken: ExitStack) -> int:
