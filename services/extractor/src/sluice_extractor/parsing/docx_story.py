@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from sluice_extractor.parsing.descriptions import description_of
 from sluice_extractor.parsing.docx_styles import Numbering, Style
 from sluice_extractor.parsing.flow import Flow, Table, line_of
-from sluice_extractor.parsing.xml_stream import Attributes, attribute
+from sluice_extractor.parsing.xml_stream import Attributes, KnownElements, attribute
 
 _DROPPED = frozenset({"del", "moveFrom", "Fallback", "delText", "instrText"})
 _SIGNS = {"tab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-", "ptab": "\t"}
@@ -48,7 +48,7 @@ class StoryContext:
     """The texts of footnotes, endnotes and comments by kind and id."""
 
 
-class Story:
+class Story(KnownElements):
     """A handler of the XML of a body, a header, a footer or notes; what it finds goes into `flow`."""
 
     def __init__(self, flow: Flow, context: StoryContext) -> None:
@@ -58,9 +58,8 @@ class Story:
         self._paragraphs: list[_Paragraph] = []
         self._rows: list[_Rows] = []
         self._inner: list[list[str]] = []  # the lines of the cell or text box that is being read
-        self._dropping = 0
         self._is_text = False
-        self._starts: dict[str, Callable[[Attributes], None]] = {
+        starts: dict[str, Callable[[Attributes], None]] = {
             "p": self._begin_paragraph, "t": self._begin_text, "pStyle": self._take_style, "numId": self._take_list,
             "ilvl": self._take_level, "outlineLvl": self._take_outline, "tbl": self._begin_table,
             "tc": self._begin_cell,
@@ -68,35 +67,28 @@ class Story:
             "docPr": self._take_description, "sym": self._take_symbol,
             "footnoteReference": self._take_note("footnote"), "endnoteReference": self._take_note("endnote"),
             "commentReference": self._take_note("comment"),
+            **{name: self._take_sign(sign) for name, sign in _SIGNS.items()},
+            **dict.fromkeys(_PICTURES, self._take_picture),
         }  # fmt: skip
-        self._ends: dict[str, Callable[[], None]] = {
+        ends: dict[str, Callable[[], None]] = {
             "p": self._end_paragraph, "t": self._end_text, "tc": self._end_cell, "tr": self._end_row,
             "tbl": self._end_table, "txbxContent": self._end_box,
         }  # fmt: skip
-
-    def start(self, name: str, attributes: Attributes) -> None:
-        if self._dropping or name in _DROPPED:
-            self._dropping += 1
-        elif name in self._starts:
-            self._starts[name](attributes)
-        elif name in _SIGNS:
-            self._write(_SIGNS[name])
-        elif name in _PICTURES:
-            self.has_pictures = True
-
-    def end(self, name: str) -> None:
-        if self._dropping:
-            self._dropping -= 1
-        elif name in self._ends:
-            self._ends[name]()
+        super().__init__(starts, ends, _DROPPED)
 
     def text(self, text: str) -> None:
-        if self._is_text and not self._dropping:
+        if self._is_text and not self.is_dropping:
             self._write(text)
 
     def _write(self, text: str) -> None:
         if self._paragraphs:
             self._paragraphs[-1].pieces.append(text)
+
+    def _take_sign(self, sign: str) -> Callable[[Attributes], None]:
+        return lambda _: self._write(sign)
+
+    def _take_picture(self, _: Attributes) -> None:
+        self.has_pictures = True
 
     def _begin_text(self, _: Attributes) -> None:
         self._is_text = True

@@ -4,9 +4,8 @@ from collections.abc import Iterator, Sequence
 
 from sluice_common.errors import DocumentTooLarge
 from sluice_extractor.parsing.cleaning import clean_line, clean_text
-from sluice_extractor.parsing.page import NOWHERE, PART_CHARS, Heading, Page, Place
+from sluice_extractor.parsing.page import NOWHERE, PART_CHARS, TITLE_CHARS, Heading, Page, Place
 
-_TITLE_CHARS = 200
 _HEADER_EVERY_CHARS = 450  # about half of a chunk of ordinary size, so that each chunk of a table shows its header
 _LONGEST_HEADER = 600
 
@@ -36,7 +35,7 @@ class Flow:
         if title:
             self._write(title, "\n\n")
             start = self.length - len(title) - self._part_start
-            self._headings.append(Heading(start, level, title[:_TITLE_CHARS]))
+            self._headings.append(Heading(start, level, title[:TITLE_CHARS]))
 
     def parts(self) -> Iterator[Page]:
         """What has been written since the last call, once it is long enough to be handed on."""

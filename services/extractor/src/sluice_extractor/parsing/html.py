@@ -9,13 +9,12 @@ from sluice_extractor.parsing.cleaning import clean_line, clean_text
 from sluice_extractor.parsing.encodings import Decoded, decode
 from sluice_extractor.parsing.flow import Flow
 from sluice_extractor.parsing.original import OpenDocument, Original
-from sluice_extractor.parsing.page import Heading, parts_of
+from sluice_extractor.parsing.page import TITLE_CHARS, Heading, parts_of
 from sluice_extractor.parsing.text import checked_text, remarks_on
 
 SUFFIXES = frozenset({".html", ".htm", ".xhtml", ".shtml"})
 _TYPES = frozenset({"text/html", "application/xhtml+xml"})
 _HEAD_BYTES = 4096
-_TITLE_CHARS = 200
 
 _DOCUMENT_START = re.compile(
     rb"\A(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff)?(?:\s|<\?xml[^>]*>|<!--.*?-->)*<(?:!doctype\s+html|html|head|body)\b",
@@ -277,7 +276,7 @@ def _is_hidden(node: LexborNode) -> bool:
 
 
 def _note_heading(node: LexborNode, visible: Visible) -> None:
-    title = _SPACES.sub(" ", node.text(deep=True)).strip()[:_TITLE_CHARS]
+    title = _SPACES.sub(" ", node.text(deep=True)).strip()[:TITLE_CHARS]
     if title:
         visible.headings.append(Heading(visible.position(), int((node.tag or "h1")[1:]), clean_line(title)))
 

@@ -16,7 +16,7 @@ from sluice_extractor.parsing.compound import CompoundFile
 from sluice_extractor.parsing.hwp_locked import unlocked
 from sluice_extractor.parsing.ole import streams_of
 from sluice_extractor.parsing.original import OpenDocument, Original
-from sluice_extractor.parsing.page import Heading, Remark, parts_of
+from sluice_extractor.parsing.page import TITLE_CHARS, Heading, Remark, parts_of
 from sluice_extractor.parsing.text import checked_text
 
 _FLAGS_AT = 36
@@ -29,7 +29,6 @@ _CELL_PLACE = struct.Struct("<HH")
 _CELL_PLACE_AT = 8
 _SHAPE_ID_AT = 8
 _OUTLINE = 1
-_TITLE_CHARS = 200
 _DEEPEST_TABLE = 64
 
 # Controls are one unit of UTF-16 or eight; what those of eight stand for comes in records of its own.
@@ -223,7 +222,7 @@ class _Writing:
     def _take_paragraph(self, text: str) -> None:
         level = self.levels[self.shape] if 0 <= self.shape < len(self.levels) else None
         title = clean_line(text).strip()
-        if level and title and not self.tables and len(title) <= _TITLE_CHARS:
+        if level and title and not self.tables and len(title) <= TITLE_CHARS:
             self.headings.append(Heading(self.length, level, title))
         self._write(text.rstrip("\n") + "\n" if title else "")
 

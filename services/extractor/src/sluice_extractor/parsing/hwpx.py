@@ -8,7 +8,7 @@ from sluice_common.errors import CorruptDocument, Encrypted, NoText, OcrRequired
 from sluice_extractor.parsing.flow import Flow, Table, line_of
 from sluice_extractor.parsing.original import OpenDocument, Original
 from sluice_extractor.parsing.page import Page
-from sluice_extractor.parsing.xml_stream import Attributes, attribute, parse, parse_whole
+from sluice_extractor.parsing.xml_stream import Attributes, KnownElements, attribute, parse, parse_whole
 from sluice_extractor.parsing.zipped import Archive
 
 MEDIA_TYPE = "application/hwp+zip"
@@ -101,7 +101,7 @@ class _Paragraph:
     below: list[str | list[list[str]]] = field(default_factory=list)
 
 
-class _Story:
+class _Story(KnownElements):
     """A handler of a section."""
 
     def __init__(self, flow: Flow, styles: _Styles) -> None:
@@ -113,34 +113,21 @@ class _Story:
         self._inner: list[list[str]] = []  # the lines of the cell, box or note that is being read
         self._is_text = 0
         self._is_deleted = False
-        self._dropping = 0
-        self._starts: dict[str, Callable[[Attributes], None]] = {
+        starts: dict[str, Callable[[Attributes], None]] = {
             "p": self._begin_paragraph, "tbl": self._begin_table, "tr": self._begin_row, "tc": self._begin_inner,
             "pic": self._take_picture, "compose": self._take_composed,
             "deleteBegin": self._begin_deleted, "deleteEnd": self._end_deleted,
             **dict.fromkeys(_ASIDES, self._begin_inner), **dict.fromkeys(_TEXTS, self._begin_text),
+            **{name: self._take_sign(sign) for name, sign in _SIGNS.items()},
         }  # fmt: skip
-        self._ends: dict[str, Callable[[], None]] = {
+        ends: dict[str, Callable[[], None]] = {
             "p": self._end_paragraph, "tc": self._end_cell, "tbl": self._end_table,
             **dict.fromkeys(_ASIDES, self._end_aside), **dict.fromkeys(_TEXTS, self._end_text),
         }  # fmt: skip
-
-    def start(self, name: str, attributes: Attributes) -> None:
-        if self._dropping or name in _DROPPED:
-            self._dropping += 1
-        elif name in self._starts:
-            self._starts[name](attributes)
-        elif name in _SIGNS and self._is_text:
-            self.text(_SIGNS[name])
-
-    def end(self, name: str) -> None:
-        if self._dropping:
-            self._dropping -= 1
-        elif name in self._ends:
-            self._ends[name]()
+        super().__init__(starts, ends, _DROPPED)
 
     def text(self, text: str) -> None:
-        if self._is_text and self._paragraphs and not (self._dropping or self._is_deleted):
+        if self._is_text and self._paragraphs and not (self.is_dropping or self._is_deleted):
             self._paragraphs[-1].pieces.append(text)
 
     def _begin_deleted(self, _: Attributes) -> None:
@@ -148,6 +135,9 @@ class _Story:
 
     def _end_deleted(self, _: Attributes) -> None:
         self._is_deleted = False
+
+    def _take_sign(self, sign: str) -> Callable[[Attributes], None]:
+        return lambda _: self.text(sign)
 
     def _take_picture(self, _: Attributes) -> None:
         self.has_pictures = True

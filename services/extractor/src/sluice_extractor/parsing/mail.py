@@ -6,10 +6,9 @@ from dataclasses import dataclass, replace
 from sluice_common.errors import DocumentTooLarge, EmptyDocument, PipelineError
 from sluice_extractor.parsing.cleaning import clean_line
 from sluice_extractor.parsing.original import Allowance, OpenDocument, Original, Reader
-from sluice_extractor.parsing.page import Heading, Page, Remark
+from sluice_extractor.parsing.page import TITLE_CHARS, Heading, Page, Remark
 
 MOST_DEPTH = 5
-_TITLE_CHARS = 200
 _NAME_CHARS = 80
 _MAIL_LEVEL, _ATTACHMENT_LEVEL = 1, 2
 
@@ -135,12 +134,12 @@ class MailOpener:
 def _head_of(mail: Mail) -> Page:
     lines = [f"{name}: {value}" for name, value in mail.fields]
     text = "\n".join(lines) + "\n\n" if lines else ""
-    title = clean_line(mail.subject)[:_TITLE_CHARS].strip()
+    title = clean_line(mail.subject)[:TITLE_CHARS].strip()
     return Page(None, text, headings=(Heading(0, _MAIL_LEVEL, title),) if title else ())
 
 
 def _heading_page(name: str) -> Page:
-    return Page(None, f"Attachment: {name}\n\n", headings=(Heading(0, _ATTACHMENT_LEVEL, name[:_TITLE_CHARS] or "?"),))
+    return Page(None, f"Attachment: {name}\n\n", headings=(Heading(0, _ATTACHMENT_LEVEL, name[:TITLE_CHARS] or "?"),))
 
 
 def _below(page: Page, level: int) -> Page:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from sluice_extractor.parsing.descriptions import described
 from sluice_extractor.parsing.flow import Flow, Table, line_of
 from sluice_extractor.parsing.sheet_rows import Cell, RowWriter
-from sluice_extractor.parsing.xml_stream import Attributes, attribute
+from sluice_extractor.parsing.xml_stream import Attributes, KnownElements, attribute
 
 _DROPPED = frozenset(
     {"tracked-changes", "forms", "ruby-text", "note-citation", "settings", "creator", "date", "scripts"}
@@ -42,7 +42,7 @@ class _Rows:
     cells: list[Cell] = field(default_factory=list)
 
 
-class OdfStory:
+class OdfStory(KnownElements):
     """A handler of `content.xml`; a sheet or slide that begins asks `sheet` or `slide` for the flow to write into."""
 
     def __init__(
@@ -62,42 +62,32 @@ class OdfStory:
         self._inner: list[list[str]] = []  # the lines of the cell, box or note that is being read
         self._is_item_start = False
         self._is_title = False
-        self._dropping = 0
-        self._starts: dict[str, Callable[[Attributes], None]] = {
+        starts: dict[str, Callable[[Attributes], None]] = {
             "p": self._begin_paragraph, "h": self._begin_heading, "s": self._take_spaces, "table": self._begin_table,
             "table-row": self._begin_row, "page": self._begin_slide, "frame": self._begin_frame,
             "list-item": self._begin_item, "image": self._take_picture, "notes": self._begin_notes,
             **dict.fromkeys(_CELLS, self._begin_cell), **dict.fromkeys(_BOXES | {"annotation"}, self._begin_inner),
             **dict.fromkeys(_DESCRIPTIONS, self._begin_inner_paragraph),
+            **{name: self._take_sign(sign) for name, sign in _SIGNS.items()},
         }  # fmt: skip
-        self._ends: dict[str, Callable[[], None]] = {
+        ends: dict[str, Callable[[], None]] = {
             "p": self._end_paragraph, "h": self._end_paragraph, "table": self._end_table, "table-row": self._end_row,
             "frame": self._end_frame, "list-item": self._end_item, "text-box": self._end_box, "notes": self._end_notes,
             **dict.fromkeys(("note-body", "annotation"), self._end_aside), **dict.fromkeys(_CELLS, self._end_cell),
             **dict.fromkeys(_DESCRIPTIONS, self._end_description),
         }  # fmt: skip
-
-    def start(self, name: str, attributes: Attributes) -> None:
-        if self._dropping or name in _DROPPED:
-            self._dropping += 1
-        elif name in self._starts:
-            self._starts[name](attributes)
-        elif name in _SIGNS:
-            self._write(_SIGNS[name])
-
-    def end(self, name: str) -> None:
-        if self._dropping:
-            self._dropping -= 1
-        elif name in self._ends:
-            self._ends[name]()
+        super().__init__(starts, ends, _DROPPED)
 
     def text(self, text: str) -> None:
-        if not self._dropping:
+        if not self.is_dropping:
             self._write(text)
 
     def _write(self, text: str) -> None:
         if self._paragraphs:
             self._paragraphs[-1].pieces.append(text)
+
+    def _take_sign(self, sign: str) -> Callable[[Attributes], None]:
+        return lambda _: self._write(sign)
 
     def _take_spaces(self, attributes: Attributes) -> None:
         self._write(" " * min(_count(attribute(attributes, "c")), _MOST_SPACES))

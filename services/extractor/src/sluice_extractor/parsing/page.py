@@ -72,6 +72,9 @@ class Page:
     place: Place = NOWHERE
 
 
+TITLE_CHARS = 200
+"""So much of a heading is kept in the path of a section."""
+
 PART_CHARS = 1 << 18
 """A document without pages is handed on in parts of this size, so that nobody holds it twice."""
 

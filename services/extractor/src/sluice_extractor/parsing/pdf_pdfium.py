@@ -10,7 +10,7 @@ import pypdfium2.raw as pdfium  # type: ignore[import-untyped]  # generated bind
 
 from sluice_common.errors import CorruptDocument, Encrypted
 from sluice_extractor.parsing.cleaning import clean_line, clean_text
-from sluice_extractor.parsing.page import Heading, Page, TextSpan
+from sluice_extractor.parsing.page import TITLE_CHARS, Heading, Page, TextSpan
 
 # PDFium ends its lines with CR LF, and joins a word over two lines with U+FFFE in place of hyphen and line end.
 _LINE_ENDS = re.compile("(\r\n|[\ufffe\r\n])")
@@ -19,7 +19,6 @@ _UNCLEAN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufeff\uffff\ud800-\udfff\u110
 _IMAGE_PAGES = 50
 _OUTLINE_ENTRIES = 10_000
 _OUTLINE_DEPTH = 10
-_TITLE_CHARS = 200
 _LINE_RECTS = 2_000
 _ANNOTATIONS = 10_000
 _FORM_DEPTH = 5
@@ -340,7 +339,7 @@ def _note_entry(
         destination = pdfium.FPDFAction_GetDest(document, action) if action else None
     index = pdfium.FPDFDest_GetDestPageIndex(document, destination) if destination else -1
     if title and index >= 0:
-        entries.setdefault(index + 1, []).append(_OutlineEntry(level, title[:_TITLE_CHARS], _top_of(destination)))
+        entries.setdefault(index + 1, []).append(_OutlineEntry(level, title[:TITLE_CHARS], _top_of(destination)))
 
 
 def _top_of(destination: pdfium.FPDF_DEST) -> float | None:

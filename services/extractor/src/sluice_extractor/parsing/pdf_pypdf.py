@@ -11,11 +11,10 @@ from pypdf.generic import Destination, DictionaryObject, TextStringObject
 
 from sluice_common.errors import ArchiveBomb, CorruptDocument, Encrypted, TooManyPages
 from sluice_extractor.parsing.cleaning import clean_line, clean_text
-from sluice_extractor.parsing.page import Heading, Page
+from sluice_extractor.parsing.page import TITLE_CHARS, Heading, Page
 
 _IMAGE_PAGES = 20
 _OUTLINE_DEPTH = 10
-_TITLE_CHARS = 200
 _ANNOTATIONS = 10_000
 _SILENT = frozenset({"/Link", "/Popup"})
 
@@ -150,7 +149,7 @@ def _collect(
                 _collect(reader, entry, level + 1, entries)
         elif isinstance(entry, Destination) and entry.title:
             index = reader.get_destination_page_number(entry)
-            title = clean_line(str(entry.title)).strip()[:_TITLE_CHARS]
+            title = clean_line(str(entry.title)).strip()[:TITLE_CHARS]
             if index is not None and index >= 0 and title:
                 entries.setdefault(index + 1, []).append((level, title))
 

@@ -8,7 +8,7 @@ from sluice_extractor.parsing.flow import Flow, Table
 from sluice_extractor.parsing.ooxml import Package
 from sluice_extractor.parsing.original import OpenDocument, Original
 from sluice_extractor.parsing.page import Page, Place, Remark
-from sluice_extractor.parsing.xml_stream import Attributes, attribute, parse_whole
+from sluice_extractor.parsing.xml_stream import Attributes, KnownElements, attribute, parse_whole
 from sluice_extractor.parsing.zipped import Archive
 
 MEDIA_TYPE = "application/vnd.openxmlformats-officedocument.presentationml.presentation"
@@ -102,7 +102,7 @@ class _SlideOrder:
         pass
 
 
-class _Slide:
+class _Slide(KnownElements):
     """A handler of one slide, or of a part beside it; `write` puts its title before the rest."""
 
     def __init__(self, flow: Flow) -> None:
@@ -116,35 +116,21 @@ class _Slide:
         self._rows: list[list[str]] | None = None
         self._is_below = False  # the cell belongs to the one above it
         self._is_text = False
-        self._dropping = 0
-        self._starts: dict[str, Callable[[Attributes], None]] = {
+        starts: dict[str, Callable[[Attributes], None]] = {
             "ph": self._take_kind, "cNvPr": self._take_description, "blip": self._take_picture,
             "t": self._begin_text, "v": self._begin_text, "text": self._begin_text, "br": self._break,
             "tbl": self._begin_table, "tr": self._begin_row, "tc": self._begin_cell,
+            **dict.fromkeys(_SHAPES, self._begin_shape),
         }  # fmt: skip
-        self._ends: dict[str, Callable[[], None]] = {
+        ends: dict[str, Callable[[], None]] = {
             "p": self._end_paragraph, "pt": self._end_paragraph, "cm": self._end_paragraph, "t": self._end_text,
             "v": self._end_text, "text": self._end_text, "tc": self._end_cell, "tbl": self._end_table,
+            **dict.fromkeys(_SHAPES, self._end_shape),
         }  # fmt: skip
-
-    def start(self, name: str, attributes: Attributes) -> None:
-        if self._dropping or name == "Fallback":
-            self._dropping += 1
-        elif name in _SHAPES:
-            self._end_shape()
-        elif name in self._starts:
-            self._starts[name](attributes)
-
-    def end(self, name: str) -> None:
-        if self._dropping:
-            self._dropping -= 1
-        elif name in _SHAPES:
-            self._end_shape()
-        elif name in self._ends:
-            self._ends[name]()
+        super().__init__(starts, ends, {"Fallback"})
 
     def text(self, text: str) -> None:
-        if self._is_text and not self._dropping:
+        if self._is_text and not self.is_dropping:
             self._pieces.append(text)
 
     def write(self) -> None:
@@ -209,6 +195,9 @@ class _Slide:
         if self._rows:
             self._blocks.append(self._rows)
         self._rows = None
+
+    def _begin_shape(self, _: Attributes) -> None:
+        self._end_shape()  # what a group has said so far is a shape of its own
 
     def _end_shape(self) -> None:
         """A shape, a table or a picture of a group ends; what belongs to every slide alike is left out."""

@@ -2,7 +2,7 @@
 
 import re
 import xml.parsers.expat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Protocol
 
 from sluice_common.errors import CorruptDocument
@@ -26,6 +26,38 @@ class XmlHandler(Protocol):
 
     def text(self, text: str) -> None:
         """Some characters, not necessarily all that stand together."""
+
+
+class KnownElements:
+    """The part of a handler that has a method for each element it knows; what a dropped one holds is passed over."""
+
+    def __init__(
+        self,
+        starts: Mapping[str, Callable[[Attributes], None]],
+        ends: Mapping[str, Callable[[], None]],
+        dropped: Collection[str] = (),
+    ) -> None:
+        self._starts = starts
+        self._ends = ends
+        self._dropped = dropped
+        self._dropping = 0
+
+    @property
+    def is_dropping(self) -> bool:
+        """Whether what comes now is to be passed over."""
+        return self._dropping > 0
+
+    def start(self, name: str, attributes: Attributes) -> None:
+        if self._dropping or name in self._dropped:
+            self._dropping += 1
+        elif name in self._starts:
+            self._starts[name](attributes)
+
+    def end(self, name: str) -> None:
+        if self._dropping:
+            self._dropping -= 1
+        elif name in self._ends:
+            self._ends[name]()
 
 
 def attribute(attributes: Attributes, name: str, of: str = "") -> str | None:

@@ -9,7 +9,7 @@ from sluice_common.errors import ArchiveBomb, CorruptDocument, DocumentTooLarge
 from sluice_extractor.parsing.cleaning import clean_line
 from sluice_extractor.parsing.encodings import decode
 from sluice_extractor.parsing.original import OpenDocument, Original
-from sluice_extractor.parsing.page import Heading, parts_of
+from sluice_extractor.parsing.page import TITLE_CHARS, Heading, parts_of
 from sluice_extractor.parsing.text import checked_text, remarks_on
 
 _SUFFIXES = frozenset({".xml", ".svg", ".nxml", ".xsd", ".rss", ".atom", ".kml", ".gpx", ".plist", ".dita", ".xbrl"})
@@ -17,7 +17,6 @@ _HEAD_BYTES = 4096
 _DECLARATION = re.compile(r"\A\s*<\?xml[^>]*\?>")
 _ENCODING = re.compile(rb"""<\?xml[^>]*?encoding\s*=\s*["']([\w.:-]+)""")
 _DEEPEST = 1_000
-_TITLE_CHARS = 200
 _LONGEST_ATTRIBUTE = 300
 _TITLES = frozenset({"title", "article-title", "heading", "head"})
 _UNREAD = frozenset({"style", "script", "path"})
@@ -134,7 +133,7 @@ class _Reading:
             self._write_line(self._named(parent))
 
     def _write_words(self, element: _Element, text: str) -> None:
-        if element.name.lower() in _TITLES and len(text) <= _TITLE_CHARS:
+        if element.name.lower() in _TITLES and len(text) <= TITLE_CHARS:
             self.headings.append(Heading(self.length, min(len(self.path) + 1, 99), text))
             self._write_line(text)
         else:
