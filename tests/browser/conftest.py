@@ -1,11 +1,10 @@
 """A Chromium and pages in it."""
 
-import os
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
+from debian import require_programs
 from playwright.sync_api import sync_playwright
 
 FLAGS = [
@@ -19,33 +18,16 @@ FLAGS = [
 ]
 
 
-def missing(reason):
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
 def find_chromium():
     return shutil.which("chromium") or shutil.which("chromium-browser")
-
-
-def install_chromium():
-    if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        missing("chromium is not installed; install it to run the browser tests")
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for command in (["apt-get", "update"], ["apt-get", "install", "-y", "chromium"]):
-        if subprocess.run(command, env=environment, capture_output=True, check=False).returncode:
-            missing(f"chromium cannot be installed: {' '.join(command)} failed")
 
 
 @pytest.fixture(scope="module")
 def chromium():
     if find_chromium() is None:
-        install_chromium()
+        require_programs({"chromium": "chromium"})
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=Path(find_chromium() or missing("no chromium")), args=FLAGS
-        )
+        browser = playwright.chromium.launch(executable_path=Path(find_chromium() or "chromium"), args=FLAGS)
         yield browser
         browser.close()
 

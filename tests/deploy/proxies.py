@@ -1,7 +1,6 @@
 """The real nginx, as a process, with the configuration that is deployed; only its addresses are others."""
 
 import contextlib
-import shutil
 import socket
 import ssl
 import subprocess
@@ -9,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from conftest import missing
+from debian import require_programs
 from oracle import wait_until
 
 CONFIGURATION = Path(__file__).parents[2] / "deploy" / "nginx"
@@ -42,8 +41,7 @@ class Proxy:
 @contextlib.contextmanager
 def open_proxy(folder: Path, gateway: str) -> Iterator[Proxy]:
     """Start nginx in front of *gateway*, an address without a path."""
-    if shutil.which("nginx") is None or shutil.which("openssl") is None:
-        missing("needs nginx and openssl (apt-get install nginx-light openssl)")
+    require_programs({"nginx": "nginx-light", "openssl": "openssl"})
     port, health = _free_port(), _free_port()
     _configure(folder, gateway, port, health)
     command = ["nginx", "-p", str(folder), "-c", str(folder / "nginx.conf"), "-g", "daemon off;"]

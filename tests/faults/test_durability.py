@@ -1,7 +1,6 @@
 """What the gateway asks of the kernel before it answers 202, and in which order."""
 
 import re
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import missing
+from debian import require_programs
 from oracle import wait_until
 
 CALLS = "fsync,fdatasync,rename,renameat,renameat2,sendto,recvfrom,write,writev,sendmsg"
@@ -33,8 +33,7 @@ class Call:
 @pytest.fixture
 def trace(stack, tmp_path) -> Callable[[], list[Call]]:
     """Follows the running gateway; the result ends that and returns what it saw."""
-    if shutil.which("strace") is None:
-        missing("strace is not installed (Debian package strace)")
+    require_programs({"strace": "strace"})
     with followed(stack.pid_of("api"), tmp_path) as finish:
         yield finish
 

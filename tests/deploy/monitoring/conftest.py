@@ -4,7 +4,8 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from deploy.monitoring.programs import require_programs
+from debian import require_programs
+from deploy.monitoring.programs import PACKAGES
 from deploy.monitoring.watching import Watched, watching
 
 collect_ignore = [] if os.environ.get("LONG") == "1" else ["test_provoked.py"]
@@ -13,7 +14,7 @@ collect_ignore = [] if os.environ.get("LONG") == "1" else ["test_provoked.py"]
 
 @pytest.fixture(scope="session")
 def programs_installed() -> None:
-    require_programs()
+    require_programs(PACKAGES)
 
 
 @pytest.fixture(scope="session")
