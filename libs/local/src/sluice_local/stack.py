@@ -41,7 +41,7 @@ ALIKE: Mapping[str, Mapping[str, str]] = MappingProxyType({})
 API_KEY_FILE = "api-key"
 PARTS_FILE = "parts.json"
 READY_TIMEOUT_S = 90.0
-PING_TIMEOUT_S = 30.0
+PING_TIMEOUT_S = 120.0
 COMMAND_TIMEOUT_S = 120.0
 
 
