@@ -6,6 +6,7 @@ import pytest
 from builders import TIMES, Protocol
 
 from sluice_common.agreement import TimesDisagree, check_lease
+from sluice_common.idempotency import Idempotency, InFlight
 from sluice_common.reconciling import Reconciling
 from sluice_common.status import State
 from sluice_common.times import Times
@@ -73,6 +74,34 @@ def test_a_jump_that_two_reconcilers_see_moves_the_deadlines_once(protocol):
 
     assert unseen[0] >= timedelta(hours=1)
     assert unseen[1] == timedelta(0)
+
+
+def between_two_jumps(protocol, do) -> None:
+    """The clock is two days ahead, goes back, *do* happens before a reconciler looks, and it is ahead once more."""
+    ahead = "UPDATE keeper SET clock_seen_at = now() + interval '2 days'"
+    protocol.query(ahead)
+    do()
+    for column, table in (("deadline", "documents"), ("expires_at", "idempotency_keys"), ("clock_seen_at", "keeper")):
+        protocol.query(f"UPDATE {table} SET {column} = {column} - interval '2 days'")
+
+
+def test_a_request_between_two_jumps_of_the_clock_has_its_whole_day(protocol):
+    cancelled = protocol.accept(b"cancelled").document_id
+    protocol.documents.cancel(protocol.tenant_id, cancelled)
+    published = protocol.published().document_id
+    keys = Idempotency(protocol.database)
+
+    def ask() -> None:
+        protocol.accept(b"new")
+        protocol.documents.reprocess(protocol.tenant_id, cancelled)
+        protocol.batches.embed_again(protocol.tenant_id, published)
+        keys.begin(protocol.tenant_id, "key", b"one")
+
+    between_two_jumps(protocol, ask)
+
+    assert protocol.reconciling.fail_overdue().failed == 0
+    protocol.reconciling.trim()
+    assert isinstance(keys.begin(protocol.tenant_id, "key", b"one"), InFlight)
 
 
 def test_a_clock_that_went_back_moves_nothing(protocol):

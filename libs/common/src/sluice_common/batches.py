@@ -18,6 +18,7 @@ from sluice_common import events
 from sluice_common.database import Database, one, rows
 from sluice_common.failpoints import marked, reach
 from sluice_common.ids import new_id, point_id
+from sluice_common.schema import LATEST_TIME
 from sluice_common.status import State
 from sluice_common.times import Times
 
@@ -264,11 +265,11 @@ _LOCK_PUBLISHED = sa.text("""
     FOR NO KEY UPDATE
 """)
 
-_EMBED_AGAIN = sa.text("""
+_EMBED_AGAIN = sa.text(f"""
     UPDATE documents
     SET state = 'embedding', request_no = request_no + 1, job_id = :job_id, request_id = :request_id,
         traceparent = :traceparent, active_run = nextval('runs_id_seq'), tries = 0, losses = 0,
-        not_before = now(), dispatch_after = NULL, dispatch_count = 0, deadline = now() + :deadline,
+        not_before = now(), dispatch_after = NULL, dispatch_count = 0, deadline = {LATEST_TIME} + :deadline,
         error_code = NULL, error_detail = NULL, error_detail_code = NULL, percent = 40, started_at = now(),
         finished_at = NULL, updated_at = now(), row_version = row_version + 1
     WHERE id = :id RETURNING active_run

@@ -17,6 +17,7 @@ from sluice_common import events
 from sluice_common.database import Database, one
 from sluice_common.failpoints import marked, reach
 from sluice_common.ids import new_id
+from sluice_common.schema import LATEST_TIME
 from sluice_common.status import State
 from sluice_common.times import Times
 
@@ -93,13 +94,13 @@ class Setback:
 
 
 # Row, original, job, history and the answered idempotency key in one statement: all or nothing, one round trip.
-_ACCEPT = sa.text("""
+_ACCEPT = sa.text(f"""
     WITH accepted AS (
         INSERT INTO documents (id, tenant_id, collection_id, external_id, dedupe_sha, attributes, options, job_id,
                                request_id, traceparent, max_tries, max_losses, deadline, dispatch_after)
         VALUES (:id, :tenant_id, :collection_id, :external_id, :dedupe_sha, CAST(:attributes AS jsonb),
                 CAST(:options AS jsonb), :job_id, :request_id, :traceparent, :max_tries, :max_losses,
-                now() + :deadline, now() + :grace)
+                {LATEST_TIME} + :deadline, now() + :grace)
         ON CONFLICT DO NOTHING RETURNING id, tenant_id, request_no, job_id, state),
     original AS (
         INSERT INTO originals (document_id, request_no, storage_key, sha256, size_bytes, declared_type, name)
@@ -143,7 +144,7 @@ _SAME_EXTERNAL = sa.text("""
 """)
 
 # With new content (:replace) a document may be taken out of the middle of its work; without, only an ended one moves.
-_REQUEST_AGAIN = sa.text("""
+_REQUEST_AGAIN = sa.text(f"""
     WITH old AS (SELECT id, active_run FROM documents
                  WHERE id = :id AND tenant_id = :tenant_id AND lifecycle = 'active'
                    AND (:replace OR state IN ('completed', 'failed', 'cancelled'))
@@ -152,7 +153,7 @@ _REQUEST_AGAIN = sa.text("""
     SET state = 'queued', request_no = request_no + 1, job_id = :job_id, request_id = :request_id,
         traceparent = :traceparent, tries = 0, losses = 0, active_run = NULL, lease_owner = NULL,
         lease_until = NULL, not_before = now(), dispatch_after = now() + :grace, dispatch_count = 0,
-        deadline = now() + :deadline, error_code = NULL, error_detail = NULL, error_detail_code = NULL,
+        deadline = {LATEST_TIME} + :deadline, error_code = NULL, error_detail = NULL, error_detail_code = NULL,
         warnings = '[]', percent = 0, pages_done = 0, pages_total = NULL, started_at = NULL, finished_at = NULL,
         updated_at = now(), row_version = row_version + 1
     FROM old WHERE d.id = old.id RETURNING old.active_run

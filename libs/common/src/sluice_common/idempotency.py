@@ -10,6 +10,7 @@ import orjson
 import sqlalchemy as sa
 
 from sluice_common.database import Database, one
+from sluice_common.schema import LATEST_TIME
 
 KEPT = timedelta(hours=24)
 LOCKED = timedelta(seconds=60)
@@ -53,9 +54,9 @@ class Mismatch:
 Beginning = Fresh | Resumed | Replay | InFlight | Mismatch
 
 # A key lives until the reconciler forgets it, and not until its time: a clock that jumps must not do a request twice.
-_BEGIN = sa.text("""
+_BEGIN = sa.text(f"""
     INSERT INTO idempotency_keys (tenant_id, key, fingerprint, token, locked_until, expires_at)
-    VALUES (:tenant_id, :key, :fingerprint, :token, now() + :locked, now() + :kept)
+    VALUES (:tenant_id, :key, :fingerprint, :token, now() + :locked, {LATEST_TIME} + :kept)
     ON CONFLICT (tenant_id, key) DO NOTHING RETURNING token
 """)
 # A lock that ends further ahead than any lock does was taken while the clock was ahead: its time has passed.

@@ -543,7 +543,7 @@ class Reconciling:
         return Backlog(
             documents={row.state: row.documents for row in states},
             oldest_s={row.state: float(row.oldest_s) for row in states},
-            oldest_unfinished_s=float(oldest.age_s or 0),
+            oldest_unfinished_s=max(float(oldest.age_s or 0), 0.0),
             batches_waiting=waiting.n,
             chunks_waiting=int(waiting.chunks),
             stuck=stuck.n,

@@ -313,6 +313,10 @@ keeper = sa.Table(
     sa.CheckConstraint("id = 1", name="one_row"),
 )
 
+LATEST_TIME = "GREATEST(now(), (SELECT clock_seen_at FROM keeper WHERE id = 1))"
+"""What a day of patience is counted from, in SQL: a clock that has gone back and jumps ahead once more, unseen in
+between, must not have eaten it up."""
+
 provider_paces = sa.Table(
     "provider_paces",
     metadata,
