@@ -43,6 +43,7 @@ class Stage:
             batches=protocol.batches,
             objects=objects,
             sandbox=sandbox,
+            enrichments=(),
             leases=Leases(protocol.documents, protocol.times),
             hints=self.hints,
             pings=Pings(protocol.database),

@@ -1,5 +1,6 @@
 import os
 import signal
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -23,9 +24,12 @@ from sluice_common.errors import (
     TooManyPages,
     UnsupportedFormat,
 )
+from sluice_extractor.parsing.media import Picture, Sound
 from sluice_extractor.parsing.page import NOWHERE, Page, Place
 from sluice_extractor.sandbox import ReadingStopped, ReadLimits, ReadRequest, Sandbox
-from sluice_extractor.sandbox.frames import MalformedFrame, encoded_page, parse_frame
+from sluice_extractor.sandbox.frames import LENGTH, MalformedFrame, encoded_page, parse_frame
+from sluice_extractor.sandbox.media_frames import encoded_media
+from sluice_extractor.sandbox.reading import Reading
 
 LIMITS = ReadLimits(
     memory_bytes=512 << 20,
@@ -281,6 +285,71 @@ def test_a_place_survives_its_frame(place):
     page = Page(None, "text", place=place)
 
     assert parse_frame(encoded_page(page)) == page
+
+
+@pytest.mark.parametrize(
+    "media",
+    [
+        Picture(bytes(range(6)), 3, 2, 1, at=4),
+        Picture(bytes(range(18)), 2, 3, 3, at=0, is_whole_page=True, dpi=300.0, rect=(0.0, 0.5, 595.3, 842.0)),
+        Sound(b"\x00\x01\xff\x7f", 16_000),
+    ],
+)
+def test_media_survive_their_frame(media):
+    assert parse_frame(encoded_media(media)) == media
+
+
+def media_frame(header: bytes, content: bytes = b"") -> bytes:
+    return b"\0" + len(header).to_bytes(4, "big") + header + content
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\0",
+        b"\0\0\0\xff\xff{}",
+        media_frame(b"{}"),
+        media_frame(b"[]"),
+        media_frame(b'{"picture":[1,1,1,0,false,null]}', b"x"),
+        media_frame(b'{"picture":[2,1,1,0,false,null,null]}', b"x"),
+        media_frame(b'{"picture":[1,1,2,0,false,null,null]}', b"xx"),
+        media_frame(b'{"picture":[0,1,1,0,false,null,null]}'),
+        media_frame(b'{"picture":[100000,100000,1,0,false,null,null]}'),
+        media_frame(b'{"picture":[1,1,1,-1,false,null,null]}', b"x"),
+        media_frame(b'{"picture":[true,1,1,0,false,null,null]}', b"x"),
+        media_frame(b'{"picture":[1,1,1,0,false,0,null]}', b"x"),
+        media_frame(b'{"picture":[1,1,1,0,false,null,[0,0,1e9,1]]}', b"x"),
+        media_frame(b'{"picture":[1,1,1,0,false,null,[0,0,1]]}', b"x"),
+        media_frame(b'{"sound":16000}', b"x"),
+        media_frame(b'{"sound":1}', b"xx"),
+        media_frame(b'{"sound":"16000"}', b"xx"),
+    ],
+)
+def test_media_that_no_honest_child_sends_are_refused(body):
+    with pytest.raises(MalformedFrame):
+        parse_frame(body)
+
+
+def test_media_belong_to_the_page_after_them_and_must_fit_it():
+    pictures = [Picture(b"x", 1, 1, 1, at=at) for at in (0, 3)]
+
+    with_both = reading_of(
+        *map(encoded_media, pictures), encoded_page(Page(None, "abc")), encoded_page(Page(None, "d"))
+    )
+    outside = reading_of(encoded_media(pictures[1]), encoded_page(Page(None, "ab")))
+
+    assert [page.media for page in (next(with_both), next(with_both))] == [tuple(pictures), ()]
+    with pytest.raises(ExtractorCrashed):
+        next(outside)
+
+
+def reading_of(*bodies: bytes) -> Reading:
+    """A reading whose child has sent these frames."""
+    results, child = os.pipe()
+    for body in bodies:
+        os.write(child, LENGTH.pack(len(body)) + body)
+    os.close(child)
+    return Reading(results, socket.socketpair()[0], LIMITS)
 
 
 def children_of(sandbox) -> list[psutil.Process]:

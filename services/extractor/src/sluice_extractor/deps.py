@@ -1,5 +1,6 @@
 """Exactly what the extractor's handlers use."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sluice_common.batches import Batches
@@ -10,6 +11,7 @@ from sluice_common.ports import ObjectStore
 from sluice_common.settings import ChunkingSettings, ExtractionSettings
 from sluice_common.spans import NO_SPANS, Spans
 from sluice_common.times import Times
+from sluice_extractor.enriching import Enrichment
 from sluice_extractor.leases import Leases
 from sluice_extractor.metrics import ExtractionMetrics
 from sluice_extractor.sandbox import Sandbox
@@ -21,6 +23,8 @@ class ExtractorDeps:
     batches: Batches
     objects: ObjectStore
     sandbox: Sandbox
+    enrichments: Sequence[Enrichment]
+    """What turns media into text, in this order."""
     leases: Leases
     hints: Hints
     pings: Pings

@@ -10,6 +10,7 @@ from sluice_common.errors import CrashError, FailureCode, LeaseLost, NoText, Per
 from sluice_common.patience import full_jitter, until_database_answers
 from sluice_extractor.chunking import Chunker
 from sluice_extractor.deps import ExtractorDeps
+from sluice_extractor.enriching import Findings, enriched
 from sluice_extractor.forwarding import Forwarder
 from sluice_extractor.leases import Holding, StopReason
 from sluice_extractor.sandbox import Reading, ReadingStopped, ReadRequest
@@ -61,17 +62,19 @@ def _read_and_forward(claim: ExtractionClaim, holding: Holding, deps: ExtractorD
         max_chunks=deps.max_chunks,
     )
     with deps.objects.local_copy(claim.storage_key) as path:
-        request = ReadRequest(path, claim.name, claim.declared_type, deps.extraction.pdf_reader)
+        wants_media = bool(claim.options.get("multimodal"))
+        request = ReadRequest(path, claim.name, claim.declared_type, deps.extraction.pdf_reader, wants_media)
         with deps.sandbox.read(request) as reading:
             holding.begin(reading.kill, reading.pages_total)
-            for page in reading:
+            findings = Findings()
+            for page in enriched(reading, deps.enrichments, findings):
                 forwarder.take(chunker.feed(page))
                 holding.pages_done += 1
             forwarder.take(chunker.finish())
-            _finish(forwarder, reading, holding, deps)
+            _finish(forwarder, reading, findings, holding, deps)
 
 
-def _finish(forwarder: Forwarder, reading: Reading, holding: Holding, deps: ExtractorDeps) -> None:
+def _finish(forwarder: Forwarder, reading: Reading, findings: Findings, holding: Holding, deps: ExtractorDeps) -> None:
     if forwarder.n_chunks == 0:
         raise NoText("nothing but white space")  # the readers tell apart what they can; this is the last line
     holding.end()
@@ -80,7 +83,7 @@ def _finish(forwarder: Forwarder, reading: Reading, holding: Holding, deps: Extr
             media_type=reading.media_type,
             pages_done=holding.pages_done,
             pages_total=reading.pages_total,
-            remarks=reading.remarks,
+            remarks=[*reading.remarks, *findings.remarks],
         ),
         patience=deps.times.give_up,
     )

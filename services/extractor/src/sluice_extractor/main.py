@@ -50,6 +50,7 @@ def build(settings: ExtractorSettings, stack: ExitStack) -> StageWorker:
         batches=Batches(database, times),
         objects=build_object_store(settings.objects),
         sandbox=sandbox,
+        enrichments=(),
         leases=leases,
         hints=Hints(DramatiqQueue(broker)),
         pings=Pings(database),

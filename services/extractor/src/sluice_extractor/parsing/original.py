@@ -25,6 +25,8 @@ class Original:
     name: str = ""
     declared_type: str | None = None
     pdf_reader: str = "pdfium"
+    wants_media: bool = False
+    """Whether pages shall come with their pictures and sounds, for others to turn into text."""
     max_pages: int = 5_000
     max_text_chars: int = 50_000_000
     depth: int = 0

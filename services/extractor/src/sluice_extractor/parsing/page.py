@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from sluice_extractor.parsing.media import Media
+
 
 @dataclass(frozen=True, slots=True)
 class TextSpan:
@@ -61,7 +63,8 @@ class Page:
     """One page, or a part of a document that has no pages (`number` is None then).
 
     The text is valid Unicode without NUL, C0 controls (but tab and newline), surrogates, U+FFFE and U+FFFF.
-    Spans and headings are in the order of the text. A failed page could not be read and has no text.
+    Spans and headings are in the order of the text. A failed page could not be read and has no text. Media are there
+    only where they were asked for, in the order of the text too.
     """
 
     number: int | None
@@ -70,6 +73,7 @@ class Page:
     headings: tuple[Heading, ...] = ()
     failed: bool = False
     place: Place = NOWHERE
+    media: tuple[Media, ...] = ()
 
 
 TITLE_CHARS = 200

@@ -82,6 +82,7 @@ def _read(order: ChildOrder, frames: FrameWriter, held: list[str]) -> None:
         name=order.name,
         declared_type=order.declared_type,
         pdf_reader=order.pdf_reader,
+        wants_media=order.wants_media,
         max_pages=order.max_pages,
         max_text_chars=order.max_text_chars,
     )

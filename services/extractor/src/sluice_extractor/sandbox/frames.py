@@ -1,4 +1,4 @@
-"""The frames that a child sends: a length of four bytes, then JSON; the parent believes none of it."""
+"""The frames that a child sends: a length of four bytes, then JSON or media; the parent believes none of it."""
 
 import os
 import struct
@@ -9,7 +9,9 @@ from typing import Annotated, Any, Literal
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from sluice_extractor.parsing.media import Media
 from sluice_extractor.parsing.page import NOWHERE, SHEET_CHARS, Heading, Page, Place, Remark, TextSpan
+from sluice_extractor.sandbox.media_frames import MARK, encoded_media, parse_media
 
 LENGTH = struct.Struct("!I")
 _TENTHS = 10
@@ -79,6 +81,9 @@ class FrameWriter:
         self._write(orjson.dumps(frame.model_dump()))
 
     def page(self, page: Page) -> None:
+        """Send a page, after the media on it."""
+        for media in page.media:
+            self._write(encoded_media(media))
         self._write(encoded_page(page))
 
     def done(self, remarks: Sequence[Remark]) -> None:
@@ -101,7 +106,7 @@ def encoded_error(code: str, detail: str, detail_code: str | None = None) -> byt
 
 
 def encoded_page(page: Page) -> bytes:
-    """The body of a page's frame: spans as one flat list of numbers, rectangles in tenths of a point."""
+    """The body of a page's frame, without its media: spans as one list of numbers, rectangles in tenths of points."""
     spans: list[int] = []
     for span in page.spans:
         spans += (
@@ -118,18 +123,28 @@ def encoded_page(page: Page) -> bytes:
     return orjson.dumps({"kind": "page", "page": [page.number, page.text, page.failed, spans, headings, place]})
 
 
-def parse_frame(body: bytes) -> Page | OtherFrame:
-    """The frame that *body* is.
+def parse_frame(body: bytes) -> Page | Media | OtherFrame:
+    """The frame that *body* is; a page comes without its media, which came before it.
 
     Raises:
         MalformedFrame: it is none.
     """
     try:
+        if body.startswith(MARK):
+            return parse_media(body)
         fields = orjson.loads(body)
         if isinstance(fields, dict) and fields.get("kind") == "page":
             return _page_of(fields["page"])
         return _OTHER_FRAMES.validate_python(fields)
-    except (orjson.JSONDecodeError, ValidationError, KeyError, TypeError, ValueError, OverflowError) as error:
+    except (
+        orjson.JSONDecodeError,
+        ValidationError,
+        struct.error,
+        KeyError,
+        TypeError,
+        ValueError,
+        OverflowError,
+    ) as error:
         raise MalformedFrame(type(error).__name__) from error
 
 

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -28,6 +29,7 @@ from sluice_common.errors import (
     TooManyPages,
     UnsupportedFormat,
 )
+from sluice_extractor.parsing.media import Media, Picture, Sound
 from sluice_extractor.parsing.page import Page, Remark
 from sluice_extractor.sandbox.frames import (
     LENGTH,
@@ -38,6 +40,7 @@ from sluice_extractor.sandbox.frames import (
     OtherFrame,
     parse_frame,
 )
+from sluice_extractor.sandbox.media_frames import MOST_MEDIA, MOST_MEDIA_BYTES
 from sluice_extractor.sandbox.requests import STATUS, ReadLimits
 
 _PIECE_BYTES = 1 << 20
@@ -98,9 +101,9 @@ class Reading(Iterator[Page]):
             raise ReadingStopped(self._stop_reason)
         if self._is_done:
             raise StopIteration
-        frame = self._next_frame()
+        media, frame = self._next_with_media()
         if isinstance(frame, Page):
-            return self._checked(frame)
+            return self._checked(replace(frame, media=media) if media else frame)
         if isinstance(frame, DoneFrame):
             self._is_done = True
             self.remarks = tuple(Remark(field.code, field.detail, field.page) for field in frame.remarks)
@@ -142,7 +145,18 @@ class Reading(Iterator[Page]):
             if not self._is_closed:
                 self._owner.send(b"K", socket.MSG_DONTWAIT)
 
-    def _next_frame(self) -> Page | OtherFrame:
+    def _next_with_media(self) -> tuple[tuple[Media, ...], Page | OtherFrame]:
+        """The next frame that is no media, and the media before it, which are the page's when it is one."""
+        media: list[Media] = []
+        size_bytes = 0
+        while isinstance(frame := self._next_frame(), Picture | Sound):
+            media.append(frame)
+            size_bytes += len(frame.pixels if isinstance(frame, Picture) else frame.samples)
+            if len(media) > MOST_MEDIA or size_bytes > MOST_MEDIA_BYTES:
+                raise ExtractorCrashed("the reader sent too many media", detail_code="malformed_frame")
+        return tuple(media), frame
+
+    def _next_frame(self) -> Page | Media | OtherFrame:
         started = time.monotonic()
         allowed_s = self._limits.allowed_s(self.pages_total) - self._waited_s
         try:
@@ -194,11 +208,11 @@ class Reading(Iterator[Page]):
         else:
             fits = page.number is not None and self._last_number < page.number <= self.pages_total
             self._last_number = page.number or 0
-        if not fits:
+        if not fits or any(isinstance(media, Picture) and media.at > len(page.text) for media in page.media):
             raise ExtractorCrashed("the reader sent pages out of order", detail_code="malformed_frame")
         return page
 
-    def _failure_of(self, frame: OtherFrame | Page) -> PipelineError:
+    def _failure_of(self, frame: OtherFrame | Page | Media) -> PipelineError:
         if self._stop_reason is not None:
             return ReadingStopped(self._stop_reason)
         if isinstance(frame, ErrorFrame) and frame.code in _ERROR_BY_CODE:

@@ -42,6 +42,8 @@ class ReadRequest:
     name: str
     declared_type: str | None = None
     pdf_reader: str = "pdfium"
+    wants_media: bool = False
+    """Whether pages shall come with what they hold besides text."""
 
 
 class ChildOrder(BaseModel):
@@ -52,6 +54,7 @@ class ChildOrder(BaseModel):
     name: str
     declared_type: str | None
     pdf_reader: str
+    wants_media: bool
     max_pages: int
     max_text_chars: int
     memory_bytes: int
@@ -65,6 +68,7 @@ def order_for(request: ReadRequest, limits: ReadLimits) -> ChildOrder:
         name=request.name[-255:].encode("utf-8", "replace").decode(),
         declared_type=request.declared_type[:255] if request.declared_type else None,
         pdf_reader=request.pdf_reader,
+        wants_media=request.wants_media,
         max_pages=limits.max_pages,
         max_text_chars=limits.max_text_chars,
         memory_bytes=limits.memory_bytes,

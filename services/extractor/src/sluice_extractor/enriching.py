@@ -1,0 +1,31 @@
+"""Turns what pages hold besides text into text, while they pass."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from sluice_extractor.parsing.page import Page, Remark
+
+
+@dataclass
+class Findings:
+    """What is found out about a document as a whole; complete when the pages are exhausted."""
+
+    remarks: list[Remark] = field(default_factory=list)
+
+
+class Enrichment(Protocol):
+    """One way of turning media into text, such as the recognition of characters."""
+
+    def enriched(self, pages: Iterator[Page], findings: Findings) -> Iterator[Page]:
+        """The same pages in the same order, with what was found in those media that this way is for.
+
+        Media that it is not for stay on their page. What could not be read is a remark, not an error.
+        """
+
+
+def enriched(pages: Iterator[Page], enrichments: Sequence[Enrichment], findings: Findings) -> Iterator[Page]:
+    """The pages after each of *enrichments*, one behind the other."""
+    for enrichment in enrichments:
+        pages = enrichment.enriched(pages, findings)
+    return pages
