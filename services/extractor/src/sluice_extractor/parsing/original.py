@@ -18,6 +18,14 @@ class Allowance:
 
 
 @dataclass(frozen=True)
+class PageRange:
+    """Pages that follow one another; both ends belong to it, and the first page of a document is 1."""
+
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
 class Original:
     """The bytes of a document and what others say about them, which is only a hint."""
 
@@ -27,6 +35,8 @@ class Original:
     pdf_reader: str = "pdfium"
     wants_media: bool = False
     """Whether pages shall come with their pictures and sounds, for others to turn into text."""
+    page_range: PageRange | None = None
+    """The pages that are wanted; a reader that cannot begin anywhere gives all of them, and says so."""
     max_pages: int = 5_000
     max_text_chars: int = 50_000_000
     depth: int = 0
@@ -55,6 +65,8 @@ class OpenDocument:
     pages: Iterator[Page]
     remarks: list[Remark] = field(default_factory=list)
     """Complete only when `pages` is exhausted."""
+    page_range: PageRange | None = None
+    """The pages that come, where they are not all; whoever puts the ranges together sees to what needs all pages."""
 
 
 Reader = Callable[[Original], OpenDocument]

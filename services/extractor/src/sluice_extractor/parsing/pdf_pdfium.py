@@ -2,7 +2,7 @@
 
 import ctypes
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,10 +82,6 @@ class PdfiumBook:
         self._form = _open_form(self._document)
         self._outline: dict[int, list[_OutlineEntry]] | None = None
         self._rect = _RectReader()
-
-    def pages(self) -> Iterator[Page]:
-        for number in range(1, self.pages_total + 1):
-            yield self.page(number)
 
     def page(self, number: int) -> Page:
         page = pdfium.FPDF_LoadPage(self._document, number - 1)

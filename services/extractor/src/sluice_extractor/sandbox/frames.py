@@ -10,12 +10,13 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from sluice_extractor.parsing.media import Media
+from sluice_extractor.parsing.original import OpenDocument
 from sluice_extractor.parsing.page import NOWHERE, SHEET_CHARS, Heading, Page, Place, Remark, TextSpan
 from sluice_extractor.sandbox.media_frames import MARK, encoded_media, parse_media
 
 LENGTH = struct.Struct("!I")
 _TENTHS = 10
-_MOST_REMARKS = 1000
+MOST_REMARKS = 1000
 _NUMBERS_PER_SPAN = 6
 _FARTHEST_TENTHS = 10**9
 _MAX_HEADINGS = 100_000
@@ -32,14 +33,24 @@ class _Frame(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
 
+class BegunFrame(_Frame):
+    """The child exists; what it takes from here on is its document's time."""
+
+    kind: Literal["begun"] = "begun"
+
+
 class HelloFrame(_Frame):
-    """The document is open. `walls` are those that hold around the child."""
+    """The document is open. `walls` are those that hold around the child.
+
+    `page_range` are the first and the last page that this child sends, where they are not all.
+    """
 
     kind: Literal["hello"] = "hello"
     media_type: str = Field(max_length=100, pattern=r"^[a-z]+/[a-z0-9.+-]+$")
     reader: str = Field(max_length=50)
     pages_total: int | None = Field(ge=0, le=10**9)
     walls: list[Annotated[str, Field(max_length=50)]] = Field(max_length=50)
+    page_range: list[int] | None = Field(default=None, min_length=2, max_length=2)
 
 
 class RemarkField(_Frame):
@@ -54,7 +65,7 @@ class DoneFrame(_Frame):
     """All pages were sent."""
 
     kind: Literal["done"] = "done"
-    remarks: list[RemarkField] = Field(max_length=_MOST_REMARKS)
+    remarks: list[RemarkField] = Field(max_length=MOST_REMARKS)
 
 
 class ErrorFrame(_Frame):
@@ -66,7 +77,7 @@ class ErrorFrame(_Frame):
     detail_code: str | None = Field(max_length=50, pattern=r"^[a-z_]+$")
 
 
-OtherFrame = HelloFrame | DoneFrame | ErrorFrame
+OtherFrame = BegunFrame | HelloFrame | DoneFrame | ErrorFrame
 _OTHER_FRAMES: TypeAdapter[OtherFrame] = TypeAdapter(Annotated[OtherFrame, Field(discriminator="kind")])
 
 
@@ -76,8 +87,18 @@ class FrameWriter:
     def __init__(self, fd: int) -> None:
         self._fd = fd
 
-    def hello(self, media_type: str, reader: str, pages_total: int | None, walls: Sequence[str]) -> None:
-        frame = HelloFrame(media_type=media_type, reader=reader, pages_total=pages_total, walls=list(walls))
+    def begun(self) -> None:
+        self._write(orjson.dumps(BegunFrame().model_dump()))
+
+    def hello(self, document: OpenDocument, walls: Sequence[str]) -> None:
+        part = document.page_range
+        frame = HelloFrame(
+            media_type=document.media_type,
+            reader=document.reader,
+            pages_total=document.pages_total,
+            walls=list(walls),
+            page_range=[part.first, part.last] if part else None,
+        )
         self._write(orjson.dumps(frame.model_dump()))
 
     def page(self, page: Page) -> None:
@@ -87,7 +108,7 @@ class FrameWriter:
         self._write(encoded_page(page))
 
     def done(self, remarks: Sequence[Remark]) -> None:
-        fields = [RemarkField(**asdict(remark)) for remark in remarks[:_MOST_REMARKS]]
+        fields = [RemarkField(**asdict(remark)) for remark in remarks[:MOST_REMARKS]]
         self._write(orjson.dumps(DoneFrame(remarks=fields).model_dump()))
 
     def error(self, code: str, detail: str, detail_code: str | None = None) -> None:

@@ -6,12 +6,17 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-LENGTH = struct.Struct("!I")
-"""Comes before an order."""
+from sluice_extractor.parsing.original import PageRange
+
+BEGINS, GOES_ON = b"B", b"G"
+"""The kinds of orders: for a child that begins a document, and for one that goes on with what another has begun."""
+DESCRIPTORS_PER_ORDER = 4
 STATUS = struct.Struct("!i")
 """How a child ended, as `os.waitstatus_to_exitcode` says it."""
 READY = b"R"
 """The fork server's first byte."""
+FEWEST_CHILDREN = 2
+"""At once: one that begins a document, and one that goes on with one."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,8 @@ class ReadLimits:
     wall_clock_max_s: float
     max_pages: int
     max_text_chars: int
+    range_pages: int = 64
+    """Of a long document, one child reads so many."""
 
     def allowed_s(self, pages_total: int | None) -> float:
         """Seconds that a document with that many pages may take."""
@@ -55,20 +62,26 @@ class ChildOrder(BaseModel):
     declared_type: str | None
     pdf_reader: str
     wants_media: bool
+    page_range: PageRange | None
     max_pages: int
     max_text_chars: int
     memory_bytes: int
     cpu_s: int
     cpu_max_s: int
 
+    @property
+    def kind(self) -> bytes:
+        return BEGINS if self.page_range is None or self.page_range.first == 1 else GOES_ON
 
-def order_for(request: ReadRequest, limits: ReadLimits) -> ChildOrder:
-    """The order for a child that reads *request* within *limits*."""
+
+def order_for(request: ReadRequest, limits: ReadLimits, page_range: PageRange | None) -> ChildOrder:
+    """The order for a child that reads *page_range* of *request*, or all of it, within *limits*."""
     return ChildOrder(
         name=request.name[-255:].encode("utf-8", "replace").decode(),
         declared_type=request.declared_type[:255] if request.declared_type else None,
         pdf_reader=request.pdf_reader,
         wants_media=request.wants_media,
+        page_range=page_range,
         max_pages=limits.max_pages,
         max_text_chars=limits.max_text_chars,
         memory_bytes=limits.memory_bytes,
