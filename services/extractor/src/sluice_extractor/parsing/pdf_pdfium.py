@@ -2,15 +2,25 @@
 
 import ctypes
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Any
 
 import pypdfium2.raw as pdfium  # type: ignore[import-untyped]  # generated bindings, without types
 
 from sluice_common.errors import CorruptDocument, Encrypted
 from sluice_extractor.parsing.cleaning import clean_line, clean_text
-from sluice_extractor.parsing.page import TITLE_CHARS, Heading, Page, TextSpan
+from sluice_extractor.parsing.page import (
+    FARTHEST_TENTHS,
+    NUMBERS_PER_SPAN,
+    TITLE_CHARS,
+    Heading,
+    Page,
+    TextSpan,
+    TextSpans,
+)
 
 # PDFium ends its lines with CR LF, and joins a word over two lines with U+FFFE in place of hyphen and line end.
 _LINE_ENDS = re.compile("(\r\n|[\ufffe\r\n])")
@@ -50,15 +60,39 @@ class _Frame:
     top: float
     turns: int
 
-    def shown(self, left: float, bottom: float, right: float, top: float) -> tuple[float, float, float, float]:
-        """The rectangle with its origin at the top left of the page as displayed."""
+    def shown(self, rects: "_Rects") -> tuple[list[int], list[int], list[int], list[int]]:
+        """The rectangles in tenths of points from the top left of the page as displayed: all x0, y0, x1, y1."""
         if self.turns == 1:
-            return bottom - self.bottom, left - self.left, top - self.bottom, right - self.left
-        if self.turns == 2:  # noqa: PLR2004 - quarter turns
-            return self.right - right, bottom - self.bottom, self.right - left, top - self.bottom
-        if self.turns == 3:  # noqa: PLR2004 - quarter turns
-            return self.top - top, self.right - right, self.top - bottom, self.right - left
-        return left - self.left, self.top - top, right - self.left, self.top - bottom
+            x0, x1 = _above(rects.bottoms, self.bottom), _above(rects.tops, self.bottom)
+            y0, y1 = _above(rects.lefts, self.left), _above(rects.rights, self.left)
+        elif self.turns == 2:  # noqa: PLR2004 - quarter turns
+            x0, x1 = _below(rects.rights, self.right), _below(rects.lefts, self.right)
+            y0, y1 = _above(rects.bottoms, self.bottom), _above(rects.tops, self.bottom)
+        elif self.turns == 3:  # noqa: PLR2004 - quarter turns
+            x0, x1 = _below(rects.tops, self.top), _below(rects.bottoms, self.top)
+            y0, y1 = _below(rects.rights, self.right), _below(rects.lefts, self.right)
+        else:
+            x0, x1 = _above(rects.lefts, self.left), _above(rects.rights, self.left)
+            y0, y1 = _below(rects.tops, self.top), _below(rects.bottoms, self.top)
+        return x0, y0, x1, y1
+
+
+def _above(values: list[float], origin: float) -> list[int]:
+    return [round((value - origin) * 10) for value in values]
+
+
+def _below(values: list[float], origin: float) -> list[int]:
+    return [round((origin - value) * 10) for value in values]
+
+
+@dataclass
+class _Rects:
+    """Rectangles in a page's own coordinates, one list for each side."""
+
+    lefts: list[float] = field(default_factory=list)
+    tops: list[float] = field(default_factory=list)
+    rights: list[float] = field(default_factory=list)
+    bottoms: list[float] = field(default_factory=list)
 
 
 class PdfiumBook:
@@ -105,9 +139,9 @@ class PdfiumBook:
         frame = _frame_of(page)
         text, spans = self._rect.read(page, frame)
         text = _with_notes(text, notes)
-        return Page(number, text, tuple(spans), self._headings(number, text, spans, frame))
+        return Page(number, text, spans, self._headings(number, text, spans, frame))
 
-    def _headings(self, number: int, text: str, spans: list[TextSpan], frame: _Frame) -> tuple[Heading, ...]:
+    def _headings(self, number: int, text: str, spans: Sequence[TextSpan], frame: _Frame) -> tuple[Heading, ...]:
         if self._outline is None:
             self._outline = _outline_of(self._document)
         entries = self._outline.get(number, [])
@@ -147,73 +181,87 @@ class _RectReader:
     """Reads text and line rectangles of pages; keeps the memory for results, which ctypes is slow to make."""
 
     def __init__(self) -> None:
-        self._values = (ctypes.c_double * 4)()
-        first, size = ctypes.addressof(self._values), ctypes.sizeof(ctypes.c_double)
-        self._addresses = tuple(first + size * at for at in range(4))
-        # Called for every line and every run of characters; plain addresses and keeping the GIL halve the cost.
-        integer, address = ctypes.c_int, ctypes.c_void_p
-        count_rects = ctypes.PYFUNCTYPE(integer, address, integer, integer)
-        get_rect = ctypes.PYFUNCTYPE(integer, address, integer, address, address, address, address)
-        self._count_rects = count_rects(ctypes.cast(pdfium.FPDFText_CountRects, address).value or 0)
-        self._get_rect = get_rect(ctypes.cast(pdfium.FPDFText_GetRect, address).value or 0)
+        self._sides = [(ctypes.c_double * _LINE_RECTS)() for _ in range(4)]
+        size = ctypes.sizeof(ctypes.c_double)
+        self._places = [[ctypes.byref(side, size * at) for at in range(_LINE_RECTS)] for side in self._sides]
+        # Called for every line and every run of characters. Keeping the GIL, and naming no types, so that ctypes has
+        # nothing to convert, is four times as fast as the bindings.
+        self._count_rects = ctypes.PYFUNCTYPE(ctypes.c_int)(_address_of(pdfium.FPDFText_CountRects))
+        self._get_rect = ctypes.PYFUNCTYPE(None)(_address_of(pdfium.FPDFText_GetRect))
 
-    def read(self, page: pdfium.FPDF_PAGE, frame: _Frame) -> tuple[str, list[TextSpan]]:
+    def read(self, page: pdfium.FPDF_PAGE, frame: _Frame) -> tuple[str, Sequence[TextSpan]]:
         text_page = pdfium.FPDFText_LoadPage(page)
         if not text_page:
-            return "", []
+            return "", ()
         try:
             return self._lines(text_page, frame)
         finally:
             pdfium.FPDFText_ClosePage(text_page)
 
-    def _lines(self, text_page: pdfium.FPDF_TEXTPAGE, frame: _Frame) -> tuple[str, list[TextSpan]]:
+    def _lines(self, text_page: pdfium.FPDF_TEXTPAGE, frame: _Frame) -> tuple[str, Sequence[TextSpan]]:
         count = max(pdfium.FPDFText_CountChars(text_page), 0)
         raw = _text_of(text_page, count)
-        handle = ctypes.addressof(text_page.contents)
-        index_of = _char_index(text_page, exact=len(raw) == count)
+        handle = ctypes.c_void_p(ctypes.addressof(text_page.contents))
+        index_of = None if len(raw) == count else _char_index(text_page)
         is_clean = not _UNCLEAN.search(raw)
         pieces: list[str] = []
-        spans: list[TextSpan] = []
+        starts: list[int] = []
+        ends: list[int] = []
+        rects = _Rects()
         at_raw = at = 0
         for piece in _LINE_ENDS.split(raw):
-            if piece[:1] in _ENDS:
+            length = len(piece)
+            if piece in _ENDS:
                 kept = "" if piece == _HYPHEN else "\n"
             else:
                 kept = piece if is_clean else _clean_piece(piece)
                 if kept and not kept.isspace():
-                    rect = self._rect_of(handle, index_of(at_raw), index_of(at_raw + len(piece) - 1))
-                    if rect:
-                        x0, y0, x1, y1 = frame.shown(*rect)
-                        spans.append(TextSpan(at, at + len(kept), _tenth(x0), _tenth(y0), _tenth(x1), _tenth(y1)))
+                    first, last = at_raw, at_raw + length - 1
+                    if index_of:
+                        first, last = index_of(first), index_of(last)
+                    if self._add_rect(handle, first, last - first + 1, rects):
+                        starts.append(at)
+                        ends.append(at + len(kept))
             pieces.append(kept)
-            at_raw += len(piece)
+            at_raw += length
             at += len(kept)
-        return "".join(pieces), spans
+        return "".join(pieces), _spans_of(starts, ends, frame.shown(rects))
 
-    def _rect_of(self, text_page: int, first: int, last: int) -> tuple[float, ...] | None:
-        """The rectangle around the characters, in the page's own coordinates: left, bottom, right, top."""
-        count = self._count_rects(text_page, first, last - first + 1)
+    def _add_rect(self, text_page: ctypes.c_void_p, first: int, length: int, rects: _Rects) -> bool:
+        """Add the rectangle around the characters; whether there is one."""
+        count = min(self._count_rects(text_page, first, length), _LINE_RECTS)
         if count < 1:
-            return None
-        left_at, top_at, right_at, bottom_at = self._addresses
-        values = self._values
-        get_rect = self._get_rect
-        rects = []
-        for at in range(min(count, _LINE_RECTS)):
-            get_rect(text_page, at, left_at, top_at, right_at, bottom_at)
-            rects.append(values[:])
+            return False
+        # A formula has a run for each sign: a loop of Python's own would cost more than PDFium does.
+        deque(map(self._get_rect, repeat(text_page, count), range(count), *self._places), 0)
+        lefts, tops, rights, bottoms = self._sides
         if count == 1:
-            left, top, right, bottom = rects[0]
-            return left, bottom, right, top
-        lefts, tops, rights, bottoms = zip(*rects, strict=True)
-        return min(lefts), min(bottoms), max(rights), max(tops)
+            rects.lefts.append(lefts[0])
+            rects.tops.append(tops[0])
+            rects.rights.append(rights[0])
+            rects.bottoms.append(bottoms[0])
+        else:
+            rects.lefts.append(min(lefts[:count]))
+            rects.tops.append(max(tops[:count]))
+            rects.rights.append(max(rights[:count]))
+            rects.bottoms.append(min(bottoms[:count]))
+        return True
 
 
-_ENDS = frozenset({"\r", "\n", _HYPHEN})
+def _address_of(function: Any) -> int:  # Any: one of the generated bindings
+    return ctypes.cast(function, ctypes.c_void_p).value or 0
 
 
-def _tenth(points: float) -> float:
-    return round(points * 10) / 10  # four times as fast as round(points, 1)
+def _spans_of(starts: list[int], ends: list[int], sides: Sequence[list[int]]) -> Sequence[TextSpan]:
+    numbers = [0] * (NUMBERS_PER_SPAN * len(starts))
+    for at, column in enumerate((starts, ends, *sides)):
+        numbers[at::NUMBERS_PER_SPAN] = column
+    if numbers and (max(numbers) > FARTHEST_TENTHS or min(numbers) < -FARTHEST_TENTHS):
+        numbers = [max(-FARTHEST_TENTHS, min(number, FARTHEST_TENTHS)) for number in numbers]
+    return TextSpans(numbers)
+
+
+_ENDS = frozenset({"\r\n", "\r", "\n", _HYPHEN})
 
 
 def _text_of(text_page: pdfium.FPDF_TEXTPAGE, count: int) -> str:
@@ -223,20 +271,14 @@ def _text_of(text_page: pdfium.FPDF_TEXTPAGE, count: int) -> str:
     return bytes(units)[: 2 * max(written - 1, 0)].decode("utf-16-le", "surrogatepass")
 
 
-class _char_index:  # noqa: N801 - used as a function that remembers its page
+def _char_index(text_page: pdfium.FPDF_TEXTPAGE) -> Callable[[int], int]:
     """Finds PDFium's number of the character that stands at an offset of its text."""
 
-    __slots__ = ("_exact", "_text_page")
-
-    def __init__(self, text_page: pdfium.FPDF_TEXTPAGE, *, exact: bool) -> None:
-        self._text_page = text_page
-        self._exact = exact
-
-    def __call__(self, offset: int) -> int:
-        if self._exact:
-            return offset
-        index = pdfium.FPDFText_GetCharIndexFromTextIndex(self._text_page, offset)
+    def index_of(offset: int) -> int:
+        index = pdfium.FPDFText_GetCharIndexFromTextIndex(text_page, offset)
         return int(index) if index >= 0 else offset
+
+    return index_of
 
 
 def _clean_piece(piece: str) -> str:
@@ -347,7 +389,7 @@ def _top_of(destination: pdfium.FPDF_DEST) -> float | None:
     return float(values[1 if view == pdfium.PDFDEST_VIEW_XYZ else 0]) or None
 
 
-def _start_of(entry: _OutlineEntry, text: str, spans: list[TextSpan], frame: _Frame) -> int:
+def _start_of(entry: _OutlineEntry, text: str, spans: Sequence[TextSpan], frame: _Frame) -> int:
     """Where the entry's section begins: at its title, or at the first line below its destination."""
     found = text.find(entry.title)
     if found >= 0:

@@ -11,14 +11,23 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from sluice_extractor.parsing.media import Media
 from sluice_extractor.parsing.original import OpenDocument
-from sluice_extractor.parsing.page import NOWHERE, SHEET_CHARS, Heading, Page, Place, Remark, TextSpan
+from sluice_extractor.parsing.page import (
+    FARTHEST_TENTHS,
+    NOWHERE,
+    NUMBERS_PER_SPAN,
+    SHEET_CHARS,
+    Heading,
+    Page,
+    Place,
+    Remark,
+    TextSpan,
+    TextSpans,
+    numbers_of,
+)
 from sluice_extractor.sandbox.media_frames import MARK, encoded_media, parse_media
 
 LENGTH = struct.Struct("!I")
-_TENTHS = 10
 MOST_REMARKS = 1000
-_NUMBERS_PER_SPAN = 6
-_FARTHEST_TENTHS = 10**9
 _MAX_HEADINGS = 100_000
 _DETAIL_CHARS = 300
 _LAST_SLIDE = 10**9
@@ -128,20 +137,11 @@ def encoded_error(code: str, detail: str, detail_code: str | None = None) -> byt
 
 def encoded_page(page: Page) -> bytes:
     """The body of a page's frame, without its media: spans as one list of numbers, rectangles in tenths of points."""
-    spans: list[int] = []
-    for span in page.spans:
-        spans += (
-            span.start,
-            span.end,
-            round(span.x0 * _TENTHS),
-            round(span.y0 * _TENTHS),
-            round(span.x1 * _TENTHS),
-            round(span.y1 * _TENTHS),
-        )
     headings = [(heading.start, heading.level, heading.title) for heading in page.headings]
     at = page.place
     place = None if at == NOWHERE else (at.sheet, at.slide, at.time_start, at.time_end)
-    return orjson.dumps({"kind": "page", "page": [page.number, page.text, page.failed, spans, headings, place]})
+    fields = [page.number, page.text, page.failed, numbers_of(page.spans), headings, place]
+    return orjson.dumps({"kind": "page", "page": fields})
 
 
 def parse_frame(body: bytes) -> Page | Media | OtherFrame:
@@ -182,18 +182,17 @@ def _page_of(fields: list[object]) -> Page:
     return Page(number, text, spans, checked_headings, failed, _place_of(place))
 
 
-def _spans_of(numbers: list[int], length: int) -> tuple[TextSpan, ...]:
+def _spans_of(numbers: list[int], length: int) -> Sequence[TextSpan]:
     if not numbers:
         return ()
-    if set(map(type, numbers)) != {int} or len(numbers) % _NUMBERS_PER_SPAN:
+    if set(map(type, numbers)) != {int} or len(numbers) % NUMBERS_PER_SPAN:
         raise ValueError("no spans")
-    starts, ends = numbers[0::6], numbers[1::6]
+    starts, ends = numbers[0::NUMBERS_PER_SPAN], numbers[1::NUMBERS_PER_SPAN]
     if starts != sorted(starts) or min(starts) < 0 or max(ends) > length or any(map(int.__gt__, starts, ends)):
         raise ValueError("spans outside of the text")
-    if max(numbers) > _FARTHEST_TENTHS or min(numbers) < -_FARTHEST_TENTHS:
+    if max(numbers) > FARTHEST_TENTHS or min(numbers) < -FARTHEST_TENTHS:
         raise ValueError("spans far off any page")
-    x0, y0, x1, y1 = ([number / _TENTHS for number in numbers[at::6]] for at in range(2, 6))
-    return tuple(map(TextSpan, starts, ends, x0, y0, x1, y1))
+    return TextSpans(numbers)
 
 
 def _headings_of(triples: list[Any], length: int) -> tuple[Heading, ...]:  # Any: checked here
