@@ -1,6 +1,7 @@
 """A long document is read by several children, and nobody can tell."""
 
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -82,6 +83,19 @@ def numbered_pages(count: int, instead: dict[int, bytes] | None = None) -> bytes
     return hostile.pages_of(list((said | (instead or {})).values()))
 
 
+def with_outline(whole: bytes, entries: int) -> bytes:
+    """The document with an outline; its entries point to the first ten pages in turn, further down each time."""
+    pages = re.findall(rb"(\d+) 0 obj\n<</Type/Page/", whole)[:10]
+    more = {10_000: b"<</Type/Outlines/First 10001 0 R/Last %d 0 R/Count %d>>" % (10_000 + entries, entries)}
+    for number in range(entries):
+        following = b"/Next %d 0 R" % (10_002 + number) if number + 1 < entries else b""
+        where = b"%b 0 R/XYZ 0 %d 0" % (pages[number % len(pages)], 800 - number % 700)
+        more[10_001 + number] = b"<</Title(Entry %d)/Parent 10000 0 R%b/Dest[%b]>>" % (number, following, where)
+    objects = {int(number): body for number, body in re.findall(rb"(?s)(\d+) 0 obj\n(.*?)\nendobj\n", whole)}
+    objects[1] = objects[1].replace(b"/Type/Catalog", b"/Type/Catalog/Outlines 10000 0 R")
+    return hostile.pdf(objects | more)
+
+
 def silent_pages(count: int, texts: dict[int, bytes]) -> bytes:
     """A PDF of empty pages, but for *texts*."""
     shown = {number: hostile.stream(b"BT /F 12 Tf 50 700 Td (%b) Tj ET" % text) for number, text in texts.items()}
@@ -105,7 +119,8 @@ DOCUMENTS = {
     "text on the last page only": lambda: silent_pages(11, {11: b"At last"}),
     "text in the second range only": lambda: silent_pages(11, {5: b"In between"}),
     "no text on any page": lambda: silent_pages(11, {}),
-    "an outline": hostile.with_outline,
+    "an outline": lambda: with_outline(numbered_pages(10), entries=10),
+    "an outline larger than any pipe": lambda: with_outline(numbered_pages(10), entries=3_000),
     "a header that is not at the start": lambda: b"%!PS\n%PDF-1.4\n" + numbered_pages(8),
     "a broken table": lambda: numbered_pages(8).replace(b"startxref\n", b"startxref\n1"),
     "half of it": lambda: numbered_pages(8)[: len(numbered_pages(8)) // 2],

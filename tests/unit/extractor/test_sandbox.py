@@ -25,13 +25,13 @@ from sluice_common.errors import (
     UnsupportedFormat,
 )
 from sluice_extractor.parsing.media import Picture, Sound
-from sluice_extractor.parsing.original import PageRange
 from sluice_extractor.parsing.page import NOWHERE, Page, Place
 from sluice_extractor.sandbox import ReadingStopped, ReadLimits, ReadRequest, Sandbox
 from sluice_extractor.sandbox.frames import LENGTH, MalformedFrame, encoded_page, parse_frame
 from sluice_extractor.sandbox.handle import ChildHandle
 from sluice_extractor.sandbox.media_frames import encoded_media
 from sluice_extractor.sandbox.reading import Reading
+from sluice_extractor.sandbox.requests import Part
 
 LIMITS = ReadLimits(
     memory_bytes=512 << 20,
@@ -356,12 +356,12 @@ class Sent:
     def __init__(self, *children: list[bytes]) -> None:
         self._children = iter(children)
 
-    def begin(self, page_range: PageRange | None) -> ChildHandle:
+    def begin(self, part: Part) -> ChildHandle:
         results, child = os.pipe()
         for body in next(self._children):
             os.write(child, LENGTH.pack(len(body)) + body)
         os.close(child)
-        return ChildHandle(results, socket.socketpair()[0], page_range)
+        return ChildHandle(results, socket.socketpair()[0], part)
 
     def close(self) -> None:
         pass

@@ -1,10 +1,10 @@
 """What a reader is given, and what it gives back."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
-from sluice_extractor.parsing.page import Page, Remark
+from sluice_extractor.parsing.page import OutlineEntry, Page, Remark
 
 
 @dataclass
@@ -37,6 +37,8 @@ class Original:
     """Whether pages shall come with their pictures and sounds, for others to turn into text."""
     page_range: PageRange | None = None
     """The pages that are wanted; a reader that cannot begin anywhere gives all of them, and says so."""
+    outline: Sequence[OutlineEntry] | None = None
+    """The part of the outline that is about these pages, where whoever read the first pages has told it."""
     max_pages: int = 5_000
     max_text_chars: int = 50_000_000
     depth: int = 0
@@ -67,6 +69,8 @@ class OpenDocument:
     """Complete only when `pages` is exhausted."""
     page_range: PageRange | None = None
     """The pages that come, where they are not all; whoever puts the ranges together sees to what needs all pages."""
+    outline: Sequence[OutlineEntry] = ()
+    """Of all pages, for those who read the others; empty where these are not the first."""
 
 
 Reader = Callable[[Original], OpenDocument]

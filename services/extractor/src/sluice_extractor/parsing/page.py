@@ -78,6 +78,17 @@ class Heading:
 
 
 @dataclass(frozen=True, slots=True)
+class OutlineEntry:
+    """An entry of a document's outline, which becomes a heading on its page."""
+
+    page: int
+    level: int
+    title: str
+    top: float | None
+    """Distance of its place from the bottom of the page, in PDF points; None is the whole page."""
+
+
+@dataclass(frozen=True, slots=True)
 class Remark:
     """What a person should know about a document that was read: a stable code, our own words, and the page if one."""
 

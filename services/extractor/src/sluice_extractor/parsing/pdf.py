@@ -57,9 +57,12 @@ def read_pdf(original: Original) -> OpenDocument:
         raise TooManyPages(f"{book.pages_total} pages, the limit is {original.max_pages}")
     remarks: list[Remark] = []
     look = _second_look(name, original)
-    part = _part_of(original.page_range, book.pages_total) if name == "pdfium" else None
-    pages = _repaired(_read(book, part), look, remarks) if part else _pages_with_text(book, look, remarks)
-    return OpenDocument("application/pdf", name, book.pages_total, pages, remarks, part)
+    document = OpenDocument("application/pdf", name, book.pages_total, iter(()), remarks)
+    part = _part_of(original.page_range, book.pages_total)
+    if part is None or not isinstance(book, PdfiumBook):
+        return replace(document, pages=_pages_with_text(book, look, remarks))
+    outline = book.outline if part.first == 1 else ()
+    return replace(document, pages=_repaired(_read(book, part), look, remarks), page_range=part, outline=outline)
 
 
 def _part_of(wanted: PageRange | None, pages_total: int) -> PageRange | None:
@@ -78,7 +81,7 @@ def _open_first(original: Original) -> tuple[str, PdfBook]:
     if original.pdf_reader == "pypdf":
         return "pypdf", PypdfBook(original.content, max_pages=original.max_pages)
     try:
-        return "pdfium", PdfiumBook(original.content)
+        return "pdfium", PdfiumBook(original.content, original.outline)
     except CorruptDocument:
         return "pypdf", PypdfBook(original.content, max_pages=original.max_pages)
 

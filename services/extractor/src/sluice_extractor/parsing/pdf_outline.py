@@ -1,13 +1,13 @@
 """The outline of a PDF, and where its entries begin on their pages."""
 
 import ctypes
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import pypdfium2.raw as pdfium  # type: ignore[import-untyped]  # generated bindings, without types
 
 from sluice_extractor.parsing.cleaning import clean_line
-from sluice_extractor.parsing.page import TITLE_CHARS, TextSpan
+from sluice_extractor.parsing.page import TITLE_CHARS, OutlineEntry, TextSpan
 from sluice_extractor.parsing.pdf_lines import PageFrame
 from sluice_extractor.parsing.pdf_strings import string_of
 
@@ -17,17 +17,9 @@ _HEADING_TOLERANCE = 4.0  # points by which a destination may stand below the to
 _PLACED_FROM_TOP = frozenset({pdfium.PDFDEST_VIEW_XYZ, pdfium.PDFDEST_VIEW_FITH, pdfium.PDFDEST_VIEW_FITBH})
 
 
-@dataclass(frozen=True)
-class OutlineEntry:
-    level: int
-    title: str
-    top: float | None
-    """Distance of the destination from the bottom of the page, in PDF points; None is the whole page."""
-
-
-def outline_of(document: pdfium.FPDF_DOCUMENT) -> dict[int, list[OutlineEntry]]:
-    """The outline's entries by page number; what points nowhere is left out."""
-    entries: dict[int, list[OutlineEntry]] = {}
+def outline_of(document: pdfium.FPDF_DOCUMENT) -> list[OutlineEntry]:
+    """The outline's entries in its own order; what points nowhere is left out."""
+    entries: list[OutlineEntry] = []
     seen: set[int] = set()
     path = [pdfium.FPDFBookmark_GetFirstChild(document, None)]
     while path and len(seen) < _OUTLINE_ENTRIES:
@@ -44,7 +36,7 @@ def outline_of(document: pdfium.FPDF_DOCUMENT) -> dict[int, list[OutlineEntry]]:
 
 
 def _note_entry(
-    document: pdfium.FPDF_DOCUMENT, bookmark: pdfium.FPDF_BOOKMARK, level: int, entries: dict[int, list[OutlineEntry]]
+    document: pdfium.FPDF_DOCUMENT, bookmark: pdfium.FPDF_BOOKMARK, level: int, entries: list[OutlineEntry]
 ) -> None:
     title = clean_line(string_of(lambda buffer, size: pdfium.FPDFBookmark_GetTitle(bookmark, buffer, size)))
     destination = pdfium.FPDFBookmark_GetDest(document, bookmark)
@@ -53,7 +45,7 @@ def _note_entry(
         destination = pdfium.FPDFAction_GetDest(document, action) if action else None
     index = pdfium.FPDFDest_GetDestPageIndex(document, destination) if destination else -1
     if title and index >= 0:
-        entries.setdefault(index + 1, []).append(OutlineEntry(level, title[:TITLE_CHARS], _top_of(destination)))
+        entries.append(OutlineEntry(index + 1, level, title[:TITLE_CHARS], _top_of(destination)))
 
 
 def _top_of(destination: pdfium.FPDF_DEST) -> float | None:
@@ -62,7 +54,8 @@ def _top_of(destination: pdfium.FPDF_DEST) -> float | None:
     view = pdfium.FPDFDest_GetView(destination, count, values)
     if view not in _PLACED_FROM_TOP or not count.value:
         return None
-    return float(values[1 if view == pdfium.PDFDEST_VIEW_XYZ else 0]) or None
+    top = float(values[1 if view == pdfium.PDFDEST_VIEW_XYZ else 0])
+    return top if top and math.isfinite(top) else None
 
 
 def start_of(entry: OutlineEntry, text: str, spans: Sequence[TextSpan], frame: PageFrame) -> int:

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import pypdfium2.raw as pdfium  # type: ignore[import-untyped]  # generated bindings, without types
 
 from sluice_common.errors import CorruptDocument, Encrypted
-from sluice_extractor.parsing.page import Heading, Page, TextSpan
+from sluice_extractor.parsing.page import Heading, OutlineEntry, Page, TextSpan
 from sluice_extractor.parsing.pdf_lines import LineReader, PageFrame, frame_of
 from sluice_extractor.parsing.pdf_notes import NO_NOTES, Notes, notes_of, with_notes
-from sluice_extractor.parsing.pdf_outline import OutlineEntry, outline_of, start_of
+from sluice_extractor.parsing.pdf_outline import outline_of, start_of
 
 _IMAGE_PAGES = 50
 _FORM_DEPTH = 5
@@ -18,8 +18,8 @@ _MOST_OBJECTS = 10_000
 class PdfiumBook:
     """A PDF opened by PDFium; one thread per process, and one book at a time."""
 
-    def __init__(self, content: bytes) -> None:
-        """Open *content*, with the empty password where it is encrypted.
+    def __init__(self, content: bytes, outline: Sequence[OutlineEntry] | None = None) -> None:
+        """Open *content*, with the empty password where it is encrypted, and with what is known of its outline.
 
         Raises:
             Encrypted: it needs a password.
@@ -34,7 +34,8 @@ class PdfiumBook:
         if self.pages_total < 1:
             raise CorruptDocument("it has no pages")
         self._form = _open_form(self._document)
-        self._outline: dict[int, list[OutlineEntry]] | None = None
+        self._outline = outline
+        self._entries: dict[int, list[OutlineEntry]] | None = None
         self._lines = LineReader()
 
     def page(self, number: int) -> Page:
@@ -52,6 +53,13 @@ class PdfiumBook:
         finally:
             pdfium.FPDF_ClosePage(page)
 
+    @property
+    def outline(self) -> Sequence[OutlineEntry]:
+        """The entries of the outline; reading one of a thousand entries takes as long as twenty pages."""
+        if self._outline is None:
+            self._outline = outline_of(self._document)
+        return self._outline
+
     def has_images(self) -> bool:
         return any(self._shows_image(index) for index in range(min(self.pages_total, _IMAGE_PAGES)))
 
@@ -62,10 +70,12 @@ class PdfiumBook:
         return Page(number, text, spans, self._headings(number, text, spans, frame))
 
     def _headings(self, number: int, text: str, spans: Sequence[TextSpan], frame: PageFrame) -> tuple[Heading, ...]:
-        if self._outline is None:
-            self._outline = outline_of(self._document)
-        entries = self._outline.get(number, [])
-        found = [Heading(start_of(entry, text, spans, frame), entry.level, entry.title) for entry in entries]
+        if self._entries is None:
+            self._entries = {}
+            for entry in self.outline:
+                self._entries.setdefault(entry.page, []).append(entry)
+        own = self._entries.get(number, ())
+        found = [Heading(start_of(entry, text, spans, frame), entry.level, entry.title) for entry in own]
         return tuple(sorted(found, key=lambda heading: heading.start))
 
     def _shows_image(self, index: int) -> bool:

@@ -102,6 +102,7 @@ def _read(order: ChildOrder, frames: FrameWriter, held: list[str]) -> None:
         pdf_reader=order.pdf_reader,
         wants_media=order.wants_media,
         page_range=order.page_range,
+        outline=order.outline,
         max_pages=order.max_pages,
         max_text_chars=order.max_text_chars,
     )

@@ -48,10 +48,20 @@ class BegunFrame(_Frame):
     kind: Literal["begun"] = "begun"
 
 
+class OutlineField(_Frame):
+    """An entry of the outline on the wire."""
+
+    page: int = Field(ge=1, le=10**9)
+    level: int = Field(ge=1, le=99)
+    title: str = Field(max_length=_DETAIL_CHARS, pattern=r"^[^\x00]*$")
+    top: float | None = Field(allow_inf_nan=False)
+
+
 class HelloFrame(_Frame):
     """The document is open. `walls` are those that hold around the child.
 
-    `page_range` are the first and the last page that this child sends, where they are not all.
+    `page_range` are the first and the last page that this child sends, where they are not all; `outline` is that of
+    the whole document then, in the frame of the first child.
     """
 
     kind: Literal["hello"] = "hello"
@@ -60,6 +70,7 @@ class HelloFrame(_Frame):
     pages_total: int | None = Field(ge=0, le=10**9)
     walls: list[Annotated[str, Field(max_length=50)]] = Field(max_length=50)
     page_range: list[int] | None = Field(default=None, min_length=2, max_length=2)
+    outline: list[OutlineField] = Field(default=[], max_length=_MAX_HEADINGS)
 
 
 class RemarkField(_Frame):
@@ -107,6 +118,7 @@ class FrameWriter:
             pages_total=document.pages_total,
             walls=list(walls),
             page_range=[part.first, part.last] if part else None,
+            outline=[OutlineField(**asdict(entry)) for entry in document.outline],
         )
         self._write(orjson.dumps(frame.model_dump()))
 

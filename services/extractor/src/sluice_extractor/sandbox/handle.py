@@ -9,10 +9,9 @@ from contextlib import suppress
 
 from sluice_common.errors import CrashError, DocumentTooLarge, ExtractionTimeout, ExtractorCrashed
 from sluice_extractor.parsing.media import Media
-from sluice_extractor.parsing.original import PageRange
 from sluice_extractor.parsing.page import Page
 from sluice_extractor.sandbox.frames import LENGTH, MalformedFrame, OtherFrame, parse_frame
-from sluice_extractor.sandbox.requests import STATUS
+from sluice_extractor.sandbox.requests import STATUS, WHOLE, Part
 
 _PIECE_BYTES = 1 << 20
 _BURIAL_S = 10.0
@@ -21,9 +20,8 @@ _BURIAL_S = 10.0
 class ChildHandle:
     """A child that was ordered; it may still wait for its turn."""
 
-    def __init__(self, results: int, owner: socket.socket, page_range: PageRange | None = None) -> None:
-        self.page_range = page_range
-        """The pages that were ordered; None is all of them."""
+    def __init__(self, results: int, owner: socket.socket, part: Part = WHOLE) -> None:
+        self.part = part
         self._results = results
         self._owner = owner
         self._buffer = bytearray()

@@ -31,11 +31,11 @@ from sluice_common.errors import (
 )
 from sluice_extractor.parsing.media import Media, Picture, Sound
 from sluice_extractor.parsing.original import PageRange
-from sluice_extractor.parsing.page import Page, Remark
+from sluice_extractor.parsing.page import OutlineEntry, Page, Remark
 from sluice_extractor.sandbox.frames import MOST_REMARKS, BegunFrame, DoneFrame, ErrorFrame, HelloFrame, OtherFrame
 from sluice_extractor.sandbox.handle import ChildHandle
 from sluice_extractor.sandbox.media_frames import MOST_MEDIA, MOST_MEDIA_BYTES
-from sluice_extractor.sandbox.requests import ReadLimits
+from sluice_extractor.sandbox.requests import WHOLE, Part, ReadLimits
 
 _LONGEST_WAIT_S = 1.0
 _FRAME_ROOM_BYTES = 16 << 20
@@ -57,8 +57,8 @@ class ReadingStopped(ConflictError):
 class Source(Protocol):
     """Orders the children of one document."""
 
-    def begin(self, page_range: PageRange | None) -> ChildHandle:
-        """Order a child for these pages, or for all; it begins when there is a place for it."""
+    def begin(self, part: Part) -> ChildHandle:
+        """Order a child for *part*; it begins when there is a place for it."""
 
     def close(self) -> None:
         """No more children will be ordered."""
@@ -112,7 +112,7 @@ class Reading(Iterator[Page]):
         Raises:
             PermanentError, CrashError, ReadingStopped: as iteration does.
         """
-        first = self._begin(PageRange(1, self._limits.range_pages))
+        first = self._begin(Part(PageRange(1, self._limits.range_pages)))
         hello = self._hello_of(first)
         if hello.pages_total is not None and hello.pages_total > self._limits.max_pages:
             raise TooManyPages(f"{hello.pages_total} pages, the limit is {self._limits.max_pages}")
@@ -153,36 +153,41 @@ class Reading(Iterator[Page]):
                 waiting.clear()
         if not has_text:
             self._last_number, self.remarks = 0, ()
-            child = self._begin(None)
-            self._check_same(self._hello_of(child), hello, None)
+            child = self._begin(WHOLE)
+            self._check_same(self._hello_of(child), hello, WHOLE)
             yield from self._pages_of(child, None)
         self.close()
 
     def _pages_of_ranges(self, first: ChildHandle, hello: HelloFrame) -> Iterator[Page]:
-        self._check_same(hello, hello, first.page_range)
-        ranges = self._further_ranges()
+        self._check_same(hello, hello, first.part)
+        parts = self._further_parts(hello)
         begun = deque([first])
         while begun:
             child = begun.popleft()
-            begun.extend(map(self._begin, islice(ranges, self._ahead - len(begun))))
+            begun.extend(map(self._begin, islice(parts, self._ahead - len(begun))))
             if child is not first:
-                self._check_same(self._hello_of(child), hello, child.page_range)
-            yield from self._pages_of(child, child.page_range)
+                self._check_same(self._hello_of(child), hello, child.part)
+            yield from self._pages_of(child, child.part.page_range)
             if not begun:
-                begun.extend(map(self._begin, islice(ranges, 1)))
+                begun.extend(map(self._begin, islice(parts, 1)))
 
-    def _further_ranges(self) -> Iterator[PageRange]:
+    def _further_parts(self, hello: HelloFrame) -> Iterator[Part]:
         size, total = self._limits.range_pages, self.pages_total or 0
-        return (PageRange(first, min(first + size - 1, total)) for first in range(size + 1, total + 1, size))
+        entries = [OutlineEntry(**field.model_dump()) for field in hello.outline]
+        for first in range(size + 1, total + 1, size):
+            last = min(first + size - 1, total)
+            yield Part(PageRange(first, last), [entry for entry in entries if first <= entry.page <= last])
 
-    def _check_same(self, hello: HelloFrame, first: HelloFrame, ordered: PageRange | None) -> None:
+    def _check_same(self, hello: HelloFrame, first: HelloFrame, part: Part) -> None:
         """All children of a document say the same of it, and each reads what it was told to."""
-        agrees = hello.model_copy(update={"page_range": first.page_range, "walls": first.walls}) == first
-        if not agrees or hello.page_range != (ordered and [ordered.first, ordered.last]):
+        facts = (hello.media_type, hello.reader, hello.pages_total)
+        agrees = facts == (first.media_type, first.reader, first.pages_total)
+        wanted = part.page_range and [part.page_range.first, part.page_range.last]
+        if not agrees or hello.page_range != wanted:
             raise ExtractorCrashed("the readers do not agree", detail_code="malformed_frame")
 
-    def _begin(self, page_range: PageRange | None) -> ChildHandle:
-        child = self._source.begin(page_range)
+    def _begin(self, part: Part) -> ChildHandle:
+        child = self._source.begin(part)
         with self._lock:
             self._children.append(child)
             stop_reason = self._stop_reason

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from sluice_extractor.parsing.original import PageRange
+from sluice_extractor.parsing.page import OutlineEntry
 
 BEGINS, GOES_ON = b"B", b"G"
 """The kinds of orders: for a child that begins a document, and for one that goes on with what another has begun."""
@@ -53,6 +54,19 @@ class ReadRequest:
     """Whether pages shall come with what they hold besides text."""
 
 
+@dataclass(frozen=True)
+class Part:
+    """What one child reads of a document."""
+
+    page_range: PageRange | None = None
+    """None is all of it."""
+    outline: list[OutlineEntry] | None = None
+    """What is known of its outline."""
+
+
+WHOLE = Part()
+
+
 class ChildOrder(BaseModel):
     """What the fork server is told about one child; its file and its pipes travel beside it."""
 
@@ -63,6 +77,7 @@ class ChildOrder(BaseModel):
     pdf_reader: str
     wants_media: bool
     page_range: PageRange | None
+    outline: list[OutlineEntry] | None
     max_pages: int
     max_text_chars: int
     memory_bytes: int
@@ -74,14 +89,15 @@ class ChildOrder(BaseModel):
         return BEGINS if self.page_range is None or self.page_range.first == 1 else GOES_ON
 
 
-def order_for(request: ReadRequest, limits: ReadLimits, page_range: PageRange | None) -> ChildOrder:
-    """The order for a child that reads *page_range* of *request*, or all of it, within *limits*."""
+def order_for(request: ReadRequest, limits: ReadLimits, part: Part) -> ChildOrder:
+    """The order for a child that reads *part* of *request* within *limits*."""
     return ChildOrder(
         name=request.name[-255:].encode("utf-8", "replace").decode(),
         declared_type=request.declared_type[:255] if request.declared_type else None,
         pdf_reader=request.pdf_reader,
         wants_media=request.wants_media,
-        page_range=page_range,
+        page_range=part.page_range,
+        outline=part.outline,
         max_pages=limits.max_pages,
         max_text_chars=limits.max_text_chars,
         memory_bytes=limits.memory_bytes,

@@ -15,15 +15,23 @@ from typing import Self
 import structlog
 
 from sluice_common.errors import ExtractorCrashed, ObjectMissing
-from sluice_extractor.parsing.original import PageRange
 from sluice_extractor.sandbox.handle import ChildHandle
 from sluice_extractor.sandbox.reading import Reading
-from sluice_extractor.sandbox.requests import FEWEST_CHILDREN, READY, ReadLimits, ReadRequest, order_for
+from sluice_extractor.sandbox.requests import (
+    FEWEST_CHILDREN,
+    READY,
+    ChildOrder,
+    Part,
+    ReadLimits,
+    ReadRequest,
+    order_for,
+)
 
 _START_S = 60
 _STOP_S = 5
 _PIPE_BYTES = 1 << 20
 _F_SETPIPE_SZ = 1031
+_MOST_ORDER_BYTES = 16 << 10  # so much every pipe takes
 
 log = structlog.get_logger()
 
@@ -88,16 +96,16 @@ class Sandbox:
             self._is_closed = True
             self._stop()
 
-    def begin(self, request: ReadRequest, file_fd: int, page_range: PageRange | None) -> ChildHandle:
+    def begin(self, request: ReadRequest, file_fd: int, part: Part) -> ChildHandle:
         """Order a child that reads the open file *file_fd*.
 
         Raises:
             ExtractorCrashed: the fork server does not come up.
         """
-        order = order_for(request, self._limits, page_range)
+        order = order_for(request, self._limits, part)
         results, result_end = os.pipe()
         owner, owner_end = socket.socketpair()
-        order_end = _pipe_with(order.model_dump_json().encode())
+        order_end = _pipe_with(_body_of(order))
         _widen(results)
         try:
             self._order(order.kind, [order_end, file_fd, result_end, owner_end.fileno()])
@@ -109,7 +117,7 @@ class Sandbox:
             os.close(order_end)
             os.close(result_end)
             owner_end.close()
-        return ChildHandle(results, owner, page_range)
+        return ChildHandle(results, owner, part)
 
     def _order(self, kind: bytes, descriptors: list[int]) -> None:
         with self._lock:
@@ -174,8 +182,8 @@ class _File:
     request: ReadRequest
     file_fd: int
 
-    def begin(self, page_range: PageRange | None) -> ChildHandle:
-        return self.sandbox.begin(self.request, self.file_fd, page_range)
+    def begin(self, part: Part) -> ChildHandle:
+        return self.sandbox.begin(self.request, self.file_fd, part)
 
     def close(self) -> None:
         if self.file_fd >= 0:
@@ -190,8 +198,16 @@ def _opened(request: ReadRequest) -> int:
         raise ObjectMissing("the file of the original is gone") from error
 
 
+def _body_of(order: ChildOrder) -> bytes:
+    """What travels by a pipe that nobody reads meanwhile; an outline too large for it is read by the child again."""
+    body = order.model_dump_json().encode()
+    if len(body) > _MOST_ORDER_BYTES:
+        body = order.model_copy(update={"outline": None}).model_dump_json().encode()
+    return body
+
+
 def _pipe_with(content: bytes) -> int:
-    """The reading end of a pipe that holds *content*, which is far less than a pipe takes."""
+    """The reading end of a pipe that holds *content*."""
     reading_end, writing_end = os.pipe()
     os.write(writing_end, content)
     os.close(writing_end)
