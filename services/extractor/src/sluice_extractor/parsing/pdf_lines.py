@@ -64,6 +64,12 @@ class _Rects:
     rights: list[float] = field(default_factory=list)
     bottoms: list[float] = field(default_factory=list)
 
+    def add(self, left: float, top: float, right: float, bottom: float) -> None:
+        self.lefts.append(left)
+        self.tops.append(top)
+        self.rights.append(right)
+        self.bottoms.append(bottom)
+
 
 class LineReader:
     """Reads text and line rectangles of pages; keeps the memory for results, which ctypes is slow to make."""
@@ -72,6 +78,8 @@ class LineReader:
         self._sides = [(ctypes.c_double * _LINE_RECTS)() for _ in range(4)]
         size = ctypes.sizeof(ctypes.c_double)
         self._places = [[ctypes.byref(side, size * at) for at in range(_LINE_RECTS)] for side in self._sides]
+        self._first = (ctypes.c_double * 4)()
+        self._first_place = [ctypes.byref(self._first, size * at) for at in range(4)]
         # Called for every line and every run of characters. Keeping the GIL, and naming no types, so that ctypes has
         # nothing to convert, is four times as fast as the bindings.
         self._count_rects = ctypes.PYFUNCTYPE(ctypes.c_int)(_address_of(pdfium.FPDFText_CountRects))
@@ -117,23 +125,17 @@ class LineReader:
 
     def _add_rect(self, text_page: ctypes.c_void_p, first: int, length: int, rects: _Rects) -> bool:
         """Add the rectangle around the characters; whether there is one."""
-        count = min(self._count_rects(text_page, first, length), _LINE_RECTS)
-        if count < 1:
-            return False
-        # A formula has a run for each sign: a loop of Python's own would cost more than PDFium does.
-        deque(map(self._get_rect, repeat(text_page, count), range(count), *self._places), 0)
-        lefts, tops, rights, bottoms = self._sides
+        count = self._count_rects(text_page, first, length)
         if count == 1:
-            rects.lefts.append(lefts[0])
-            rects.tops.append(tops[0])
-            rects.rights.append(rights[0])
-            rects.bottoms.append(bottoms[0])
-        else:
-            rects.lefts.append(min(lefts[:count]))
-            rects.tops.append(max(tops[:count]))
-            rects.rights.append(max(rights[:count]))
-            rects.bottoms.append(min(bottoms[:count]))
-        return True
+            self._get_rect(text_page, 0, *self._first_place)
+            rects.add(*self._first)
+        elif count > 1:
+            # A formula has a run for each sign: a loop of Python's own would cost more than PDFium does.
+            count = min(count, _LINE_RECTS)
+            deque(map(self._get_rect, repeat(text_page, count), range(count), *self._places), 0)
+            lefts, tops, rights, bottoms = self._sides
+            rects.add(min(lefts[:count]), max(tops[:count]), max(rights[:count]), min(bottoms[:count]))
+        return bool(count > 0)
 
 
 def _address_of(function: Any) -> int:  # Any: one of the generated bindings

@@ -22,6 +22,8 @@ def outline_of(document: pdfium.FPDF_DOCUMENT) -> list[OutlineEntry]:
     entries: list[OutlineEntry] = []
     seen: set[int] = set()
     path = [pdfium.FPDFBookmark_GetFirstChild(document, None)]
+    if path[0]:
+        _find_all_pages(document)
     while path and len(seen) < _OUTLINE_ENTRIES:
         bookmark = path[-1]
         if not bookmark or (key := ctypes.addressof(bookmark.contents)) in seen:
@@ -33,6 +35,13 @@ def outline_of(document: pdfium.FPDF_DOCUMENT) -> list[OutlineEntry]:
         if len(path) < _OUTLINE_DEPTH:
             path.append(pdfium.FPDFBookmark_GetFirstChild(document, bookmark))
     return entries
+
+
+def _find_all_pages(document: pdfium.FPDF_DOCUMENT) -> None:
+    """Let PDFium find the pages in order, once; for each destination it would search the whole tree anew."""
+    size = pdfium.FS_SIZEF()
+    for index in range(pdfium.FPDF_GetPageCount(document)):
+        pdfium.FPDF_GetPageSizeByIndexF(document, index, size)
 
 
 def _note_entry(
