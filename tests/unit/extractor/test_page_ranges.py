@@ -26,7 +26,7 @@ from sluice_extractor.parsing.page import Page
 from sluice_extractor.sandbox import ReadingStopped, ReadRequest, Sandbox
 from sluice_extractor.sandbox.frames import encoded_page
 
-IN_RANGES = replace(LIMITS, range_pages=3)
+IN_RANGES = replace(LIMITS, first_range_pages=3, range_pages=3)
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +167,7 @@ def test_a_remark_on_the_whole_document_is_made_once(divided, original):
 @pytest.mark.corpus
 def test_nobody_can_tell_of_any_real_pdf_whether_it_was_read_in_ranges(whole, corpus):
     paths = sorted(path for path in corpus.rglob("*.pdf"))
-    limits = replace(LIMITS, range_pages=7, wall_clock_max_s=600, wall_clock_s=600)
+    limits = replace(LIMITS, first_range_pages=3, range_pages=7, wall_clock_max_s=600, wall_clock_s=600)
     with Sandbox(limits, children=4) as divided:
         different = [path.name for path in paths if outcome(divided, path) != outcome(whole, path)]
 

@@ -40,7 +40,7 @@ LIMITS = ReadLimits(
     wall_clock_max_s=60,
     max_pages=5_000,
     max_text_chars=60_000_000,
-    range_pages=5_000,
+    first_range_pages=5_000,
 )
 """One child for a document; `test_page_ranges.py` is about several."""
 

@@ -112,7 +112,7 @@ class Reading(Iterator[Page]):
         Raises:
             PermanentError, CrashError, ReadingStopped: as iteration does.
         """
-        first = self._begin(Part(PageRange(1, self._limits.range_pages)))
+        first = self._begin(Part(PageRange(1, self._limits.first_range_pages)))
         hello = self._hello_of(first)
         if hello.pages_total is not None and hello.pages_total > self._limits.max_pages:
             raise TooManyPages(f"{hello.pages_total} pages, the limit is {self._limits.max_pages}")
@@ -174,7 +174,7 @@ class Reading(Iterator[Page]):
     def _further_parts(self, hello: HelloFrame) -> Iterator[Part]:
         size, total = self._limits.range_pages, self.pages_total or 0
         entries = [OutlineEntry(**field.model_dump()) for field in hello.outline]
-        for first in range(size + 1, total + 1, size):
+        for first in range(self._limits.first_range_pages + 1, total + 1, size):
             last = min(first + size - 1, total)
             yield Part(PageRange(first, last), [entry for entry in entries if first <= entry.page <= last])
 

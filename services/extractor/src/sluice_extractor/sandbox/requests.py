@@ -34,8 +34,10 @@ class ReadLimits:
     wall_clock_max_s: float
     max_pages: int
     max_text_chars: int
-    range_pages: int = 64
-    """Of a long document, one child reads so many."""
+    first_range_pages: int = 64
+    """Of a long document, the first child reads so many, so that others follow soon ..."""
+    range_pages: int = 128
+    """... and each further one so many; opening a file costs as much as six of its pages."""
 
     def allowed_s(self, pages_total: int | None) -> float:
         """Seconds that a document with that many pages may take."""
