@@ -237,7 +237,7 @@ def test_an_extractor_has_memory_for_all_its_children(overlay, read):
     settings = read("sluice-extractor")
     limit = container_of(overlay, "sluice-extractor")["resources"]["limits"]["memory"]
 
-    children = settings.extraction.workers * settings.extraction.memory_bytes
+    children = settings.extraction.children * settings.extraction.memory_bytes
     assert bytes_of(limit) >= children + 512 * 2**20
 
 

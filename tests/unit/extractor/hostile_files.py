@@ -2,6 +2,7 @@
 
 import random
 import zlib
+from collections.abc import Mapping, Sequence
 
 HELLO = b"BT /F 12 Tf 50 700 Td (Hello world) Tj ET"
 FONT = b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>"
@@ -56,6 +57,24 @@ def many_pages(count: int) -> bytes:
     )
 
 
+def pages_of(streams: Sequence[bytes], *, resources: bytes = b"", more: Mapping[int, bytes] | None = None) -> bytes:
+    """A PDF with a page for each of these content streams; *more* are objects from 10 to 99."""
+    numbers = range(100, 100 + 2 * len(streams), 2)
+    objects = {
+        1: b"<</Type/Catalog/Pages 2 0 R>>",
+        2: b"<</Type/Pages/Kids[%b]/Count %d>>" % (b" ".join(b"%d 0 R" % number for number in numbers), len(streams)),
+        9: FONT,
+        **(more or {}),
+    }
+    for number, content in zip(numbers, streams, strict=True):
+        objects[number] = (
+            b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 600 800]/Contents %d 0 R/Resources<</Font<</F 9 0 R>>%b>>>>"
+            % (number + 1, resources)
+        )
+        objects[number + 1] = content
+    return pdf(objects)
+
+
 def deflated_spaces(size: int) -> bytes:
     """Spaces, deflated; made of one block over and over, because deflating gigabytes takes its time."""
     squeezer = zlib.compressobj(9, zlib.DEFLATED, -15)
@@ -71,14 +90,23 @@ def twice_inflating() -> bytes:
     return one_page(stream(zlib.compress(deflated_spaces(1 << 32), 9), b"/Filter[/FlateDecode/FlateDecode]"))
 
 
-def nested_forms(depth: int = 30) -> bytes:
-    more = {}
+DRAWS_TOWER = stream(b"/X Do /X Do")
+TOWER = b"/XObject<</X 10 0 R>>"
+
+
+def tower(depth: int = 30) -> dict[int, bytes]:
+    """Forms that draw the next one twice each; the resources `TOWER` name the first."""
+    forms = {}
     for level in range(depth):
         last = level == depth - 1
         inner = b"/Font<</F 9 0 R>>" if last else b"/XObject<</X %d 0 R>>" % (11 + level)
         entries = b"/Type/XObject/Subtype/Form/BBox[0 0 600 800]/Resources<<%b>>" % inner
-        more[10 + level] = stream(HELLO if last else b"/X Do /X Do", entries)
-    return one_page(stream(b"/X Do /X Do"), resources=b"/XObject<</X 10 0 R>>", more=more)
+        forms[10 + level] = stream(HELLO if last else b"/X Do /X Do", entries)
+    return forms
+
+
+def nested_forms() -> bytes:
+    return one_page(DRAWS_TOWER, resources=TOWER, more=tower())
 
 
 def form_in_itself() -> bytes:

@@ -28,8 +28,10 @@ from sluice_extractor.parsing.media import Picture, Sound
 from sluice_extractor.parsing.page import NOWHERE, Page, Place
 from sluice_extractor.sandbox import ReadingStopped, ReadLimits, ReadRequest, Sandbox
 from sluice_extractor.sandbox.frames import LENGTH, MalformedFrame, encoded_page, parse_frame
+from sluice_extractor.sandbox.handle import ChildHandle
 from sluice_extractor.sandbox.media_frames import encoded_media
 from sluice_extractor.sandbox.reading import Reading
+from sluice_extractor.sandbox.requests import Part
 
 LIMITS = ReadLimits(
     memory_bytes=512 << 20,
@@ -38,7 +40,9 @@ LIMITS = ReadLimits(
     wall_clock_max_s=60,
     max_pages=5_000,
     max_text_chars=60_000_000,
+    first_range_pages=5_000,
 )
+"""One child for a document; `test_page_ranges.py` is about several."""
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +68,7 @@ def request_for(folder, content: bytes, name: str = "some.pdf", pdf_reader: str 
     return ReadRequest(path, name, None, pdf_reader)
 
 
-def wait_until(condition, what: str, seconds: float = 10) -> None:
+def wait_until(condition, what: str, seconds: float = 60) -> None:
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until, what
@@ -334,22 +338,40 @@ def test_media_belong_to_the_page_after_them_and_must_fit_it():
     pictures = [Picture(b"x", 1, 1, 1, at=at) for at in (0, 3)]
 
     with_both = reading_of(
-        *map(encoded_media, pictures), encoded_page(Page(None, "abc")), encoded_page(Page(None, "d"))
+        [HELLO, *map(encoded_media, pictures), encoded_page(Page(None, "abc")), encoded_page(Page(None, "d"))]
     )
-    outside = reading_of(encoded_media(pictures[1]), encoded_page(Page(None, "ab")))
+    outside = reading_of([HELLO, encoded_media(pictures[1]), encoded_page(Page(None, "ab"))])
 
     assert [page.media for page in (next(with_both), next(with_both))] == [tuple(pictures), ()]
     with pytest.raises(ExtractorCrashed):
         next(outside)
 
 
-def reading_of(*bodies: bytes) -> Reading:
-    """A reading whose child has sent these frames."""
-    results, child = os.pipe()
-    for body in bodies:
-        os.write(child, LENGTH.pack(len(body)) + body)
-    os.close(child)
-    return Reading(results, socket.socketpair()[0], LIMITS)
+HELLO = b'{"kind":"hello","media_type":"text/plain","reader":"x","pages_total":null,"walls":[]}'
+
+
+class Sent:
+    """In place of the sandbox: children that have sent these frames."""
+
+    def __init__(self, *children: list[bytes]) -> None:
+        self._children = iter(children)
+
+    def begin(self, part: Part) -> ChildHandle:
+        results, child = os.pipe()
+        for body in next(self._children):
+            os.write(child, LENGTH.pack(len(body)) + body)
+        os.close(child)
+        return ChildHandle(results, socket.socketpair()[0], part)
+
+    def close(self) -> None:
+        pass
+
+
+def reading_of(*children: list[bytes], limits: ReadLimits = LIMITS) -> Reading:
+    """A reading whose children have sent these frames."""
+    reading = Reading(Sent(*children), limits)
+    reading.open()
+    return reading
 
 
 def children_of(sandbox) -> list[psutil.Process]:

@@ -124,7 +124,10 @@ class ChunkingSettings(Section):
 
 class ExtractionSettings(Section):
     pdf_reader: Literal["pdfium", "pypdf"] = Field(default="pdfium", description="First reader for PDFs.")
-    workers: int = Field(default=2, ge=1, le=64, description="Documents read side by side.")
+    workers: int = Field(default=8, ge=1, le=64, description="Documents in progress side by side.")
+    children: int | None = Field(
+        default=None, ge=2, le=256, description="Processes that read them; one more than processors unless it is set."
+    )
     memory_bytes: int = Field(default=2**30, ge=128 * 2**20, description="Address space of one child.")
     wall_clock_s: float = Field(default=60, gt=0, description="Time for one document ...")
     wall_clock_per_page_s: float = Field(default=5, ge=0, description="... plus this for each page ...")

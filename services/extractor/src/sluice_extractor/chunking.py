@@ -3,7 +3,7 @@
 import itertools
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from sluice_extractor.parsing.page import NOWHERE, Heading, Page, Place, TextSpan
@@ -317,7 +317,7 @@ def _boxes_of(pages: list[_PlacedPage], start: int, end: int) -> Iterator[PageBo
             yield PageBoxes(placed.page.number, rects)
 
 
-def _rects_between(spans: tuple[TextSpan, ...], start: int, end: int) -> Iterator[tuple[float, float, float, float]]:
+def _rects_between(spans: Sequence[TextSpan], start: int, end: int) -> Iterator[tuple[float, float, float, float]]:
     for at in range(bisect_left(spans, start + 1, key=lambda span: span.end), len(spans)):
         span = spans[at]
         if span.start >= end:

@@ -64,8 +64,8 @@ def _read_and_forward(claim: ExtractionClaim, holding: Holding, deps: ExtractorD
     with deps.objects.local_copy(claim.storage_key) as path:
         wants_media = bool(claim.options.get("multimodal"))
         request = ReadRequest(path, claim.name, claim.declared_type, deps.extraction.pdf_reader, wants_media)
-        with deps.sandbox.read(request) as reading:
-            holding.begin(reading.kill, reading.pages_total)
+        with deps.sandbox.read(request, holding.begin) as reading:
+            holding.open(reading.pages_total)
             findings = Findings()
             for page in enriched(reading, deps.enrichments, findings):
                 forwarder.take(chunker.feed(page))

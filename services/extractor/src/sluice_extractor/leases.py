@@ -41,13 +41,16 @@ class Holding:
     _beaten_at: float = field(default_factory=time.monotonic)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def begin(self, stop_reading: Callable[[str], None], pages_total: int | None) -> None:
+    def begin(self, stop_reading: Callable[[str], None]) -> None:
         """Say how the reading is ended from outside; it is ended at once when that was asked before."""
-        self.pages_total = pages_total
         self.stop_reading = stop_reading
-        reach("extractor.child_started")
         if self.stopped:
             stop_reading(self.stopped)
+
+    def open(self, pages_total: int | None) -> None:
+        """Say how many pages the document has."""
+        self.pages_total = pages_total
+        reach("extractor.child_started")
 
     def stop(self, reason: StopReason) -> None:
         """End the reading, now or as soon as it begins."""

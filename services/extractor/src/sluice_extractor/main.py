@@ -36,7 +36,7 @@ def build(settings: ExtractorSettings, stack: ExitStack) -> StageWorker:
     registry = make_registry(version=__version__)
     stage_metrics = StageMetrics(registry)
     # the children's server starts first, while this process has no threads and no connections to inherit
-    sandbox = stack.enter_context(Sandbox(_read_limits(settings)))
+    sandbox = stack.enter_context(Sandbox(_read_limits(settings), children=_children(settings)))
     database = open_database(settings.database, application="sluice-extractor")
     stack.callback(database.close)
     check_schema(database)
@@ -86,6 +86,11 @@ def _open_leases(settings: ExtractorSettings, times: Times, stack: ExitStack) ->
 def _pipeline_hash(settings: ExtractorSettings) -> str:
     made_by = f"{__version__}:{settings.extraction.pdf_reader}"
     return hashlib.blake2b(made_by.encode(), digest_size=8).hexdigest()
+
+
+def _children(settings: ExtractorSettings) -> int:
+    """By default every processor has work while one place is kept, see the fork server."""
+    return settings.extraction.children or (os.cpu_count() or 1) + 1
 
 
 def _read_limits(settings: ExtractorSettings) -> ReadLimits:

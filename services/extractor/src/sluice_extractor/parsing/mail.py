@@ -115,6 +115,7 @@ class MailOpener:
             content=loaded,
             name=attachment.name,
             declared_type=attachment.declared_type,
+            page_range=None,
             max_text_chars=self.allowance.chars,
             allowance=self.allowance,
         )

@@ -1,10 +1,10 @@
 """What a reader is given, and what it gives back."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
-from sluice_extractor.parsing.page import Page, Remark
+from sluice_extractor.parsing.page import OutlineEntry, Page, Remark
 
 
 @dataclass
@@ -18,6 +18,14 @@ class Allowance:
 
 
 @dataclass(frozen=True)
+class PageRange:
+    """Pages that follow one another; both ends belong to it, and the first page of a document is 1."""
+
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
 class Original:
     """The bytes of a document and what others say about them, which is only a hint."""
 
@@ -27,6 +35,10 @@ class Original:
     pdf_reader: str = "pdfium"
     wants_media: bool = False
     """Whether pages shall come with their pictures and sounds, for others to turn into text."""
+    page_range: PageRange | None = None
+    """The pages that are wanted; a reader that cannot begin anywhere gives all of them, and says so."""
+    outline: Sequence[OutlineEntry] | None = None
+    """The part of the outline that is about these pages, where whoever read the first pages has told it."""
     max_pages: int = 5_000
     max_text_chars: int = 50_000_000
     depth: int = 0
@@ -55,6 +67,10 @@ class OpenDocument:
     pages: Iterator[Page]
     remarks: list[Remark] = field(default_factory=list)
     """Complete only when `pages` is exhausted."""
+    page_range: PageRange | None = None
+    """The pages that come, where they are not all; whoever puts the ranges together sees to what needs all pages."""
+    outline: Sequence[OutlineEntry] = ()
+    """Of all pages, for those who read the others; empty where these are not the first."""
 
 
 Reader = Callable[[Original], OpenDocument]

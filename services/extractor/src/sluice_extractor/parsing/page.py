@@ -1,9 +1,15 @@
 """What every reader yields: pages of text with the places of its lines and headings."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import overload
 
 from sluice_extractor.parsing.media import Media
+
+NUMBERS_PER_SPAN = 6
+FARTHEST_TENTHS = 10**9
+"""No side of a rectangle is farther from the corner of its page."""
+_TENTHS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +27,47 @@ class TextSpan:
     y1: float
 
 
+class TextSpans(Sequence[TextSpan]):
+    """The spans of one page as plain numbers: making an object of each costs as much as reading its line.
+
+    `numbers` are six of each span: start, end, and the sides of its rectangle in tenths of points.
+    """
+
+    __slots__ = ("numbers",)
+    __hash__ = None  # type: ignore[assignment]  # equal to a tuple of the same spans, which hashes otherwise
+
+    def __init__(self, numbers: list[int]) -> None:
+        self.numbers = numbers
+
+    def __len__(self) -> int:
+        return len(self.numbers) // NUMBERS_PER_SPAN
+
+    @overload
+    def __getitem__(self, at: int) -> TextSpan: ...
+    @overload
+    def __getitem__(self, at: slice) -> tuple[TextSpan, ...]: ...
+    def __getitem__(self, at: int | slice) -> TextSpan | tuple[TextSpan, ...]:
+        if isinstance(at, slice):
+            return tuple(self[each] for each in range(*at.indices(len(self))))
+        first = range(0, len(self.numbers), NUMBERS_PER_SPAN)[at]
+        start, end, x0, y0, x1, y1 = self.numbers[first : first + NUMBERS_PER_SPAN]
+        return TextSpan(start, end, x0 / _TENTHS, y0 / _TENTHS, x1 / _TENTHS, y1 / _TENTHS)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and numbers_of(self) == numbers_of(other)
+
+
+def numbers_of(spans: Sequence[TextSpan]) -> list[int]:
+    """The spans as `TextSpans` keeps them."""
+    if isinstance(spans, TextSpans):
+        return spans.numbers
+    return [
+        number
+        for span in spans
+        for number in (span.start, span.end, *(round(side * _TENTHS) for side in (span.x0, span.y0, span.x1, span.y1)))
+    ]
+
+
 @dataclass(frozen=True, slots=True)
 class Heading:
     """A heading that begins at offset `start` of the page's text; level 1 is the outermost."""
@@ -28,6 +75,17 @@ class Heading:
     start: int
     level: int
     title: str
+
+
+@dataclass(frozen=True, slots=True)
+class OutlineEntry:
+    """An entry of a document's outline, which becomes a heading on its page."""
+
+    page: int
+    level: int
+    title: str
+    top: float | None
+    """Distance of its place from the bottom of the page, in PDF points; None is the whole page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +127,7 @@ class Page:
 
     number: int | None
     text: str
-    spans: tuple[TextSpan, ...] = ()
+    spans: Sequence[TextSpan] = ()
     headings: tuple[Heading, ...] = ()
     failed: bool = False
     place: Place = NOWHERE

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Protocol
 
 from sluice_common.errors import CorruptDocument, NoText, OcrRequired, PermanentError, TooManyPages
-from sluice_extractor.parsing.original import OpenDocument, Original
+from sluice_extractor.parsing.original import OpenDocument, Original, PageRange
 from sluice_extractor.parsing.page import Page, Remark
 from sluice_extractor.parsing.pdf_pdfium import PdfiumBook
 from sluice_extractor.parsing.pdf_pypdf import PypdfBook
@@ -23,11 +23,8 @@ class PdfBook(Protocol):
 
     pages_total: int
 
-    def pages(self) -> Iterator[Page]:
-        """Every page in order, once; one that cannot be read comes as failed."""
-
     def page(self, number: int) -> Page:
-        """One page, its number beginning with 1."""
+        """One page, its number beginning with 1; one that cannot be read comes as failed."""
 
     def has_images(self) -> bool:
         """Whether one of the first pages shows an image."""
@@ -46,6 +43,9 @@ def fits_pdf(original: Original) -> bool:
 def read_pdf(original: Original) -> OpenDocument:
     """Open a PDF with the reader that the original asks for.
 
+    PDFium begins at any page, so that a document with more pages than the wanted ones is read in ranges. Whether a
+    document has any text at all is not known in one of them: then the pages come as they are.
+
     Raises:
         Encrypted: it needs a password.
         CorruptDocument: no reader can open it.
@@ -56,15 +56,32 @@ def read_pdf(original: Original) -> OpenDocument:
     if book.pages_total > original.max_pages:
         raise TooManyPages(f"{book.pages_total} pages, the limit is {original.max_pages}")
     remarks: list[Remark] = []
-    pages = _pages_with_text(book, _second_look(name, original), remarks)
-    return OpenDocument("application/pdf", name, book.pages_total, pages, remarks)
+    look = _second_look(name, original)
+    document = OpenDocument("application/pdf", name, book.pages_total, iter(()), remarks)
+    part = _part_of(original.page_range, book.pages_total)
+    if part is None or not isinstance(book, PdfiumBook):
+        return replace(document, pages=_pages_with_text(book, look, remarks))
+    outline = book.outline if part.first == 1 else ()
+    return replace(document, pages=_repaired(_read(book, part), look, remarks), page_range=part, outline=outline)
+
+
+def _part_of(wanted: PageRange | None, pages_total: int) -> PageRange | None:
+    """The wanted pages that there are; None when that is the whole document."""
+    if wanted is None or (wanted.first <= 1 and wanted.last >= pages_total):
+        return None
+    return PageRange(max(wanted.first, 1), min(wanted.last, pages_total))
+
+
+def _read(book: PdfBook, part: PageRange | None = None) -> Iterator[Page]:
+    part = part or PageRange(1, book.pages_total)
+    return (book.page(number) for number in range(part.first, part.last + 1))
 
 
 def _open_first(original: Original) -> tuple[str, PdfBook]:
     if original.pdf_reader == "pypdf":
         return "pypdf", PypdfBook(original.content, max_pages=original.max_pages)
     try:
-        return "pdfium", PdfiumBook(original.content)
+        return "pdfium", PdfiumBook(original.content, original.outline)
     except CorruptDocument:
         return "pypdf", PypdfBook(original.content, max_pages=original.max_pages)
 
@@ -92,7 +109,7 @@ def _pages_with_text(book: PdfBook, second_look: Callable[[], PdfBook | None], r
     """The pages, once it is sure that there is text: empty ones at the beginning wait for the first that has some."""
     waiting: list[Page] = []
     has_text = False
-    for page in _repaired(book.pages(), second_look, remarks):
+    for page in _repaired(_read(book), second_look, remarks):
         if has_text:
             yield page
             continue
@@ -121,7 +138,7 @@ def _repaired(
 
 def _without_text(book: PdfBook, other: PdfBook | None, pages: list[Page], remarks: list[Remark]) -> Iterator[Page]:
     """Text that only the second reader finds, or the reason why there is none."""
-    probe = list(islice(other.pages(), _PROBED_PAGES)) if other else []
+    probe = list(islice(_read(other), _PROBED_PAGES)) if other else []
     if other and any(page.text.strip() for page in probe):
         remarks.append(Remark("second_reader", "PDFium found no text; read by pypdf."))
         yield from probe

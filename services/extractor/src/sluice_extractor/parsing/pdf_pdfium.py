@@ -1,71 +1,25 @@
 """PDFium as a reader of PDFs, called at its C interface, because wrapping objects costs a sixth of the speed."""
 
-import ctypes
-import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
 import pypdfium2.raw as pdfium  # type: ignore[import-untyped]  # generated bindings, without types
 
 from sluice_common.errors import CorruptDocument, Encrypted
-from sluice_extractor.parsing.cleaning import clean_line, clean_text
-from sluice_extractor.parsing.page import TITLE_CHARS, Heading, Page, TextSpan
+from sluice_extractor.parsing.page import Heading, OutlineEntry, Page, TextSpan
+from sluice_extractor.parsing.pdf_lines import LineReader, PageFrame, frame_of
+from sluice_extractor.parsing.pdf_notes import NO_NOTES, Notes, notes_of, with_notes
+from sluice_extractor.parsing.pdf_outline import outline_of, start_of
 
-# PDFium ends its lines with CR LF, and joins a word over two lines with U+FFFE in place of hyphen and line end.
-_LINE_ENDS = re.compile("(\r\n|[\ufffe\r\n])")
-_HYPHEN = "\ufffe"
-_UNCLEAN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufeff\uffff\ud800-\udfff\u1100-\u11ff]")
 _IMAGE_PAGES = 50
-_OUTLINE_ENTRIES = 10_000
-_OUTLINE_DEPTH = 10
-_LINE_RECTS = 2_000
-_ANNOTATIONS = 10_000
 _FORM_DEPTH = 5
-_HEADING_TOLERANCE = 4.0  # points by which a destination may stand below the top of its line
-
-_PLACED_FROM_TOP = frozenset({pdfium.PDFDEST_VIEW_XYZ, pdfium.PDFDEST_VIEW_FITH, pdfium.PDFDEST_VIEW_FITBH})
-_SHOWN_ANNOTATIONS = frozenset({pdfium.FPDF_ANNOT_WIDGET, pdfium.FPDF_ANNOT_FREETEXT, pdfium.FPDF_ANNOT_STAMP})
-_SILENT_ANNOTATIONS = frozenset({pdfium.FPDF_ANNOT_LINK, pdfium.FPDF_ANNOT_POPUP})
-_TEXT_FIELDS = frozenset(
-    {pdfium.FPDF_FORMFIELD_TEXTFIELD, pdfium.FPDF_FORMFIELD_COMBOBOX, pdfium.FPDF_FORMFIELD_LISTBOX}
-)
-
-
-@dataclass(frozen=True)
-class _OutlineEntry:
-    level: int
-    title: str
-    top: float | None
-    """Distance of the destination from the bottom of the page, in PDF points; None is the whole page."""
-
-
-@dataclass(frozen=True)
-class _Frame:
-    """How a page is shown: the visible part of its coordinate system, and its quarter turns clockwise."""
-
-    left: float
-    bottom: float
-    right: float
-    top: float
-    turns: int
-
-    def shown(self, left: float, bottom: float, right: float, top: float) -> tuple[float, float, float, float]:
-        """The rectangle with its origin at the top left of the page as displayed."""
-        if self.turns == 1:
-            return bottom - self.bottom, left - self.left, top - self.bottom, right - self.left
-        if self.turns == 2:  # noqa: PLR2004 - quarter turns
-            return self.right - right, bottom - self.bottom, self.right - left, top - self.bottom
-        if self.turns == 3:  # noqa: PLR2004 - quarter turns
-            return self.top - top, self.right - right, self.top - bottom, self.right - left
-        return left - self.left, self.top - top, right - self.left, self.top - bottom
+_MOST_OBJECTS = 10_000
 
 
 class PdfiumBook:
     """A PDF opened by PDFium; one thread per process, and one book at a time."""
 
-    def __init__(self, content: bytes) -> None:
-        """Open *content*, with the empty password where it is encrypted.
+    def __init__(self, content: bytes, outline: Sequence[OutlineEntry] | None = None) -> None:
+        """Open *content*, with the empty password where it is encrypted, and with what is known of its outline.
 
         Raises:
             Encrypted: it needs a password.
@@ -80,16 +34,13 @@ class PdfiumBook:
         if self.pages_total < 1:
             raise CorruptDocument("it has no pages")
         self._form = _open_form(self._document)
-        self._outline: dict[int, list[_OutlineEntry]] | None = None
-        self._rect = _RectReader()
-
-    def pages(self) -> Iterator[Page]:
-        for number in range(1, self.pages_total + 1):
-            yield self.page(number)
+        self._outline = outline
+        self._entries: dict[int, list[OutlineEntry]] | None = None
+        self._lines = LineReader()
 
     def page(self, number: int) -> Page:
         page = pdfium.FPDF_LoadPage(self._document, number - 1)
-        notes = _notes_of(page, self._form) if page and pdfium.FPDFPage_GetAnnotCount(page) > 0 else _NO_NOTES
+        notes = notes_of(page, self._form) if page and pdfium.FPDFPage_GetAnnotCount(page) > 0 else NO_NOTES
         if notes.are_shown:
             # What annotations and fields show becomes page content, so that it is read at its place.
             pdfium.FPDFPage_Flatten(page, pdfium.FLAT_NORMALDISPLAY)
@@ -102,20 +53,29 @@ class PdfiumBook:
         finally:
             pdfium.FPDF_ClosePage(page)
 
+    @property
+    def outline(self) -> Sequence[OutlineEntry]:
+        """The entries of the outline; reading one of a thousand entries takes as long as twenty pages."""
+        if self._outline is None:
+            self._outline = outline_of(self._document)
+        return self._outline
+
     def has_images(self) -> bool:
         return any(self._shows_image(index) for index in range(min(self.pages_total, _IMAGE_PAGES)))
 
-    def _read(self, page: pdfium.FPDF_PAGE, number: int, notes: "_Notes") -> Page:
-        frame = _frame_of(page)
-        text, spans = self._rect.read(page, frame)
-        text = _with_notes(text, notes)
-        return Page(number, text, tuple(spans), self._headings(number, text, spans, frame))
+    def _read(self, page: pdfium.FPDF_PAGE, number: int, notes: Notes) -> Page:
+        frame = frame_of(page)
+        text, spans = self._lines.read(page, frame)
+        text = with_notes(text, notes)
+        return Page(number, text, spans, self._headings(number, text, spans, frame))
 
-    def _headings(self, number: int, text: str, spans: list[TextSpan], frame: _Frame) -> tuple[Heading, ...]:
-        if self._outline is None:
-            self._outline = _outline_of(self._document)
-        entries = self._outline.get(number, [])
-        found = [Heading(_start_of(entry, text, spans, frame), entry.level, entry.title) for entry in entries]
+    def _headings(self, number: int, text: str, spans: Sequence[TextSpan], frame: PageFrame) -> tuple[Heading, ...]:
+        if self._entries is None:
+            self._entries = {}
+            for entry in self.outline:
+                self._entries.setdefault(entry.page, []).append(entry)
+        own = self._entries.get(number, ())
+        found = [Heading(start_of(entry, text, spans, frame), entry.level, entry.title) for entry in own]
         return tuple(sorted(found, key=lambda heading: heading.start))
 
     def _shows_image(self, index: int) -> bool:
@@ -147,224 +107,9 @@ def _open_form(document: pdfium.FPDF_DOCUMENT) -> pdfium.FPDF_FORMHANDLE | None:
     return handle or None
 
 
-class _RectReader:
-    """Reads text and line rectangles of pages; keeps the memory for results, which ctypes is slow to make."""
-
-    def __init__(self) -> None:
-        self._values = (ctypes.c_double * 4)()
-        first, size = ctypes.addressof(self._values), ctypes.sizeof(ctypes.c_double)
-        self._addresses = tuple(first + size * at for at in range(4))
-        # Called for every line and every run of characters; plain addresses and keeping the GIL halve the cost.
-        integer, address = ctypes.c_int, ctypes.c_void_p
-        count_rects = ctypes.PYFUNCTYPE(integer, address, integer, integer)
-        get_rect = ctypes.PYFUNCTYPE(integer, address, integer, address, address, address, address)
-        self._count_rects = count_rects(ctypes.cast(pdfium.FPDFText_CountRects, address).value or 0)
-        self._get_rect = get_rect(ctypes.cast(pdfium.FPDFText_GetRect, address).value or 0)
-
-    def read(self, page: pdfium.FPDF_PAGE, frame: _Frame) -> tuple[str, list[TextSpan]]:
-        text_page = pdfium.FPDFText_LoadPage(page)
-        if not text_page:
-            return "", []
-        try:
-            return self._lines(text_page, frame)
-        finally:
-            pdfium.FPDFText_ClosePage(text_page)
-
-    def _lines(self, text_page: pdfium.FPDF_TEXTPAGE, frame: _Frame) -> tuple[str, list[TextSpan]]:
-        count = max(pdfium.FPDFText_CountChars(text_page), 0)
-        raw = _text_of(text_page, count)
-        handle = ctypes.addressof(text_page.contents)
-        index_of = _char_index(text_page, exact=len(raw) == count)
-        is_clean = not _UNCLEAN.search(raw)
-        pieces: list[str] = []
-        spans: list[TextSpan] = []
-        at_raw = at = 0
-        for piece in _LINE_ENDS.split(raw):
-            if piece[:1] in _ENDS:
-                kept = "" if piece == _HYPHEN else "\n"
-            else:
-                kept = piece if is_clean else _clean_piece(piece)
-                if kept and not kept.isspace():
-                    rect = self._rect_of(handle, index_of(at_raw), index_of(at_raw + len(piece) - 1))
-                    if rect:
-                        x0, y0, x1, y1 = frame.shown(*rect)
-                        spans.append(TextSpan(at, at + len(kept), _tenth(x0), _tenth(y0), _tenth(x1), _tenth(y1)))
-            pieces.append(kept)
-            at_raw += len(piece)
-            at += len(kept)
-        return "".join(pieces), spans
-
-    def _rect_of(self, text_page: int, first: int, last: int) -> tuple[float, ...] | None:
-        """The rectangle around the characters, in the page's own coordinates: left, bottom, right, top."""
-        count = self._count_rects(text_page, first, last - first + 1)
-        if count < 1:
-            return None
-        left_at, top_at, right_at, bottom_at = self._addresses
-        values = self._values
-        get_rect = self._get_rect
-        rects = []
-        for at in range(min(count, _LINE_RECTS)):
-            get_rect(text_page, at, left_at, top_at, right_at, bottom_at)
-            rects.append(values[:])
-        if count == 1:
-            left, top, right, bottom = rects[0]
-            return left, bottom, right, top
-        lefts, tops, rights, bottoms = zip(*rects, strict=True)
-        return min(lefts), min(bottoms), max(rights), max(tops)
-
-
-_ENDS = frozenset({"\r", "\n", _HYPHEN})
-
-
-def _tenth(points: float) -> float:
-    return round(points * 10) / 10  # four times as fast as round(points, 1)
-
-
-def _text_of(text_page: pdfium.FPDF_TEXTPAGE, count: int) -> str:
-    # Twice the room, because a character beyond the basic plane takes two units.
-    units = (ctypes.c_ushort * (2 * count + 1))()
-    written = pdfium.FPDFText_GetText(text_page, 0, 2 * count, units)
-    return bytes(units)[: 2 * max(written - 1, 0)].decode("utf-16-le", "surrogatepass")
-
-
-class _char_index:  # noqa: N801 - used as a function that remembers its page
-    """Finds PDFium's number of the character that stands at an offset of its text."""
-
-    __slots__ = ("_exact", "_text_page")
-
-    def __init__(self, text_page: pdfium.FPDF_TEXTPAGE, *, exact: bool) -> None:
-        self._text_page = text_page
-        self._exact = exact
-
-    def __call__(self, offset: int) -> int:
-        if self._exact:
-            return offset
-        index = pdfium.FPDFText_GetCharIndexFromTextIndex(self._text_page, offset)
-        return int(index) if index >= 0 else offset
-
-
-def _clean_piece(piece: str) -> str:
-    return clean_text(piece.replace("\x0b", "").replace("\x0c", "")).replace("\n", "")
-
-
-def _frame_of(page: pdfium.FPDF_PAGE) -> _Frame:
-    box = pdfium.FS_RECTF()
-    if not pdfium.FPDF_GetPageBoundingBox(page, box):
-        return _Frame(0, 0, pdfium.FPDF_GetPageWidthF(page), pdfium.FPDF_GetPageHeightF(page), 0)
-    return _Frame(box.left, box.bottom, box.right, box.top, pdfium.FPDFPage_GetRotation(page))
-
-
-@dataclass(frozen=True)
-class _Notes:
-    """What the annotations and fields of a page say."""
-
-    are_shown: bool
-    texts: tuple[str, ...]
-
-
-_NO_NOTES = _Notes(are_shown=False, texts=())
-
-
-def _notes_of(page: pdfium.FPDF_PAGE, form: pdfium.FPDF_FORMHANDLE | None) -> _Notes:
-    texts: list[str] = []
-    are_shown = False
-    for at in range(min(pdfium.FPDFPage_GetAnnotCount(page), _ANNOTATIONS)):
-        annotation = pdfium.FPDFPage_GetAnnot(page, at)
-        if not annotation:
-            continue
-        kind = pdfium.FPDFAnnot_GetSubtype(annotation)
-        if kind not in _SILENT_ANNOTATIONS:
-            are_shown = are_shown or kind in _SHOWN_ANNOTATIONS or pdfium.FPDFAnnot_GetObjectCount(annotation) > 0
-            texts.append(_text_of_annotation(annotation, kind, form))
-        pdfium.FPDFPage_CloseAnnot(annotation)
-    return _Notes(are_shown, tuple(text for text in texts if text))
-
-
-def _text_of_annotation(annotation: pdfium.FPDF_ANNOTATION, kind: int, form: pdfium.FPDF_FORMHANDLE | None) -> str:
-    if kind == pdfium.FPDF_ANNOT_WIDGET:
-        if not form or pdfium.FPDFAnnot_GetFormFieldType(form, annotation) not in _TEXT_FIELDS:
-            return ""
-        return _string(lambda buffer, size: pdfium.FPDFAnnot_GetFormFieldValue(form, annotation, buffer, size))
-    return _string(lambda buffer, size: pdfium.FPDFAnnot_GetStringValue(annotation, b"Contents", buffer, size))
-
-
-def _with_notes(text: str, notes: _Notes) -> str:
-    """The page's text, and below it what notes say that is not shown on the page."""
-    if not notes.texts:
-        return text
-    seen = "".join(text.split())
-    for note in notes.texts:
-        key = "".join(note.split())
-        if key and key not in seen:
-            text = f"{text}\n{note}" if text else note
-            seen += key
-    return text
-
-
-def _string(call: Callable[[Any, int], int]) -> str:  # Any: a ctypes array, or None
-    """Ask PDFium for a UTF-16 string: first for its size in bytes, then for the string."""
-    size = call(None, 0)
-    if size <= 2:  # noqa: PLR2004 - nothing but the end mark
-        return ""
-    buffer = (ctypes.c_ushort * (size // 2 + 1))()
-    call(buffer, size)
-    return clean_text(bytes(buffer)[: size - 2].decode("utf-16-le", "surrogatepass")).strip()
-
-
-def _outline_of(document: pdfium.FPDF_DOCUMENT) -> dict[int, list[_OutlineEntry]]:
-    """The outline's entries by page number; what points nowhere is left out."""
-    entries: dict[int, list[_OutlineEntry]] = {}
-    seen: set[int] = set()
-    path = [pdfium.FPDFBookmark_GetFirstChild(document, None)]
-    while path and len(seen) < _OUTLINE_ENTRIES:
-        bookmark = path[-1]
-        if not bookmark or (key := ctypes.addressof(bookmark.contents)) in seen:
-            path.pop()
-            continue
-        seen.add(key)
-        _note_entry(document, bookmark, len(path), entries)
-        path[-1] = pdfium.FPDFBookmark_GetNextSibling(document, bookmark)
-        if len(path) < _OUTLINE_DEPTH:
-            path.append(pdfium.FPDFBookmark_GetFirstChild(document, bookmark))
-    return entries
-
-
-def _note_entry(
-    document: pdfium.FPDF_DOCUMENT, bookmark: pdfium.FPDF_BOOKMARK, level: int, entries: dict[int, list[_OutlineEntry]]
-) -> None:
-    title = clean_line(_string(lambda buffer, size: pdfium.FPDFBookmark_GetTitle(bookmark, buffer, size)))
-    destination = pdfium.FPDFBookmark_GetDest(document, bookmark)
-    if not destination:
-        action = pdfium.FPDFBookmark_GetAction(bookmark)
-        destination = pdfium.FPDFAction_GetDest(document, action) if action else None
-    index = pdfium.FPDFDest_GetDestPageIndex(document, destination) if destination else -1
-    if title and index >= 0:
-        entries.setdefault(index + 1, []).append(_OutlineEntry(level, title[:TITLE_CHARS], _top_of(destination)))
-
-
-def _top_of(destination: pdfium.FPDF_DEST) -> float | None:
-    count = ctypes.c_ulong()
-    values = (ctypes.c_float * 4)()
-    view = pdfium.FPDFDest_GetView(destination, count, values)
-    if view not in _PLACED_FROM_TOP or not count.value:
-        return None
-    return float(values[1 if view == pdfium.PDFDEST_VIEW_XYZ else 0]) or None
-
-
-def _start_of(entry: _OutlineEntry, text: str, spans: list[TextSpan], frame: _Frame) -> int:
-    """Where the entry's section begins: at its title, or at the first line below its destination."""
-    found = text.find(entry.title)
-    if found >= 0:
-        return found
-    if entry.top is None or frame.turns:
-        return 0
-    shown_top = frame.top - entry.top
-    return next((span.start for span in spans if span.y1 > shown_top + _HEADING_TOLERANCE), 0)
-
-
 def _is_image(shown: pdfium.FPDF_PAGEOBJECT, *, depth: int) -> bool:
     kind = pdfium.FPDFPageObj_GetType(shown)
     if kind != pdfium.FPDF_PAGEOBJ_FORM or depth >= _FORM_DEPTH:
         return bool(kind == pdfium.FPDF_PAGEOBJ_IMAGE)
-    count = min(max(pdfium.FPDFFormObj_CountObjects(shown), 0), _ANNOTATIONS)
+    count = min(max(pdfium.FPDFFormObj_CountObjects(shown), 0), _MOST_OBJECTS)
     return any(_is_image(pdfium.FPDFFormObj_GetObject(shown, at), depth=depth + 1) for at in range(count))

@@ -36,10 +36,6 @@ class PypdfBook:
         self.pages_total = _counted(self._reader)
         self._outline: dict[int, list[tuple[int, str]]] | None = None
 
-    def pages(self) -> Iterator[Page]:
-        for number in range(1, self.pages_total + 1):
-            yield self.page(number)
-
     def page(self, number: int) -> Page:
         try:
             page = self._reader.pages[number - 1]

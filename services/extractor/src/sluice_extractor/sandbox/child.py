@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from dataclasses import dataclass
 
 from sluice_common.errors import DocumentTooLarge, FailureCode, PipelineError
 from sluice_extractor.parsing.by_type import open_document
@@ -17,23 +18,40 @@ _FIRST_OTHER_FD = 3
 _RECURSION_LIMIT = 1_000
 
 
-def live(order: ChildOrder, walls: Walls, file_fd: int, result_fd: int, server_pid: int) -> None:
+@dataclass(frozen=True)
+class ChildEnds:
+    """What a child gets: the pipe with its order, the document, and the pipe for its frames."""
+
+    order_fd: int
+    file_fd: int
+    result_fd: int
+
+    def close(self) -> None:
+        for fd in (self.order_fd, self.file_fd, self.result_fd):
+            os.close(fd)
+
+
+def live(ends: ChildEnds, walls: Walls, server_pid: int) -> None:
     """Read the document and end the process; what happened stands in the last frame."""
     status = 1
     try:
-        held = _settle(order, walls, file_fd, result_fd, server_pid)
-        _report(order, FrameWriter(RESULT_FD), held)
+        with os.fdopen(ends.order_fd, "rb", closefd=False) as order_file:
+            order = ChildOrder.model_validate_json(order_file.read())
+        held = _settle(order, walls, ends, server_pid)
+        frames = FrameWriter(RESULT_FD)
+        frames.begun()
+        _report(order, frames, held)
         status = 0
     finally:
         os._exit(status)
 
 
-def _settle(order: ChildOrder, walls: Walls, file_fd: int, result_fd: int, server_pid: int) -> list[str]:
+def _settle(order: ChildOrder, walls: Walls, ends: ChildEnds, server_pid: int) -> list[str]:
     os.setsid()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
     signal.set_wakeup_fd(-1)
-    _keep_only(walls, file_fd, result_fd)
+    _keep_only(walls, ends)
     sys.setrecursionlimit(_RECURSION_LIMIT)
     last_words = speak_when_dying(RESULT_FD)
     sys.modules[__name__].__dict__["_last_words"] = last_words  # the kernel's pointer does not keep it
@@ -49,10 +67,10 @@ def _settle(order: ChildOrder, walls: Walls, file_fd: int, result_fd: int, serve
     ]
 
 
-def _keep_only(walls: Walls, file_fd: int, result_fd: int) -> None:
+def _keep_only(walls: Walls, ends: ChildEnds) -> None:
     """Close everything but the file, the pipe, the null device as standard error, and Landlock's ruleset."""
-    os.dup2(file_fd, FILE_FD)
-    os.dup2(result_fd, RESULT_FD)
+    os.dup2(ends.file_fd, FILE_FD)
+    os.dup2(ends.result_fd, RESULT_FD)
     highest = os.sysconf("SC_OPEN_MAX")
     if walls.landlock_fd is None:
         os.closerange(_FIRST_OTHER_FD, highest)
@@ -83,11 +101,13 @@ def _read(order: ChildOrder, frames: FrameWriter, held: list[str]) -> None:
         declared_type=order.declared_type,
         pdf_reader=order.pdf_reader,
         wants_media=order.wants_media,
+        page_range=order.page_range,
+        outline=order.outline,
         max_pages=order.max_pages,
         max_text_chars=order.max_text_chars,
     )
     document = open_document(original)
-    frames.hello(document.media_type, document.reader, document.pages_total, held)
+    frames.hello(document, held)
     for page in document.pages:
         frames.page(page)
     frames.done(document.remarks)
@@ -97,5 +117,10 @@ def _content(memory_bytes: int) -> bytes:
     size_bytes = os.fstat(FILE_FD).st_size
     if size_bytes > memory_bytes:  # trying it would end in no memory, three times
         raise DocumentTooLarge(f"{size_bytes} bytes, a reader has {memory_bytes} bytes of memory")
-    with os.fdopen(FILE_FD, "rb", closefd=False) as file:
-        return file.read()
+    parts = []
+    at = 0
+    # By position: the other children of this document share the descriptor's own.
+    while part := os.pread(FILE_FD, size_bytes - at, at):
+        parts.append(part)
+        at += len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)

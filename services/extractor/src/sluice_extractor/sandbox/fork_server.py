@@ -1,8 +1,14 @@
-"""Forks a child for each document: `python -I -m sluice_extractor.sandbox.fork_server SOCKET_FD`.
+"""Forks the children: `python -I -m sluice_extractor.sandbox.fork_server SOCKET_FD MOST_CHILDREN`.
 
 It has imported the readers once, has one thread, an empty environment and one socket, and never sees a document.
-An order comes with three descriptors: the document, the pipe for frames, and a socket by which the child's owner asks
-for its death (one byte, or closing it) and learns how it ended (the status of `wait`, four bytes).
+An order is one byte, its kind, and four descriptors: a pipe with what the child shall do, which only the child reads,
+so that no child finds another document's name in its memory; the document; the pipe for frames; and a socket by which
+the child's owner asks for its death (one byte, or closing it) and learns how it ended (the status of `wait`, four
+bytes).
+
+Orders wait until there is a place, in their order, but for this: those that begin a document and those that go on with
+one leave the last place to each other. So a short document never waits for the end of a long one, and a flood of
+short ones does not stop a long one.
 """
 
 import codecs
@@ -12,29 +18,38 @@ import selectors
 import signal
 import socket
 import sys
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 
 from sluice_extractor.parsing.encodings import USED_CODECS, decode
-from sluice_extractor.sandbox.child import live
-from sluice_extractor.sandbox.requests import LENGTH, READY, STATUS, ChildOrder
+from sluice_extractor.sandbox.child import ChildEnds, live
+from sluice_extractor.sandbox.requests import DESCRIPTORS_PER_ORDER, READY, STATUS
 from sluice_extractor.sandbox.walls import Walls, prepare_walls, readable_trees
 
-DESCRIPTORS_PER_ORDER = 3
+
+@dataclass(frozen=True, eq=False)
+class _Waiting:
+    kind: bytes
+    ends: ChildEnds
+    owner: socket.socket
 
 
 @dataclass(frozen=True)
 class _Child:
     pid: int
     owner: socket.socket
+    kind: bytes
 
 
 class ForkServer:
     """The loop: orders, deaths asked for, deaths that happened."""
 
-    def __init__(self, orders: socket.socket, walls: Walls) -> None:
+    def __init__(self, orders: socket.socket, walls: Walls, most_children: int) -> None:
         self._orders = orders
         self._walls = walls
+        self._most_children = most_children
+        self._waiting: list[_Waiting] = []
         self._pid = os.getpid()
         self._children: dict[int, _Child] = {}
         self._selector = selectors.DefaultSelector()
@@ -62,28 +77,50 @@ class ForkServer:
             elif key.fileobj is self._deaths:
                 with suppress(BlockingIOError):
                     self._deaths.recv(4096)
+            elif key.data in self._waiting:
+                self._drop(key.data)
             elif isinstance(key.data, _Child) and key.data.pid in self._children:
                 self._selector.unregister(key.data.owner)  # asked or left alone: either way it must die
                 _kill(key.data.pid)
         self._bury()
+        while waiting := self._next_in_turn():
+            self._fork(waiting)
         return True
 
     def _take_order(self) -> bool:
-        header, descriptors, _, _ = socket.recv_fds(self._orders, LENGTH.size, DESCRIPTORS_PER_ORDER)
-        if len(header) < LENGTH.size or len(descriptors) != DESCRIPTORS_PER_ORDER:
+        kind, descriptors, _, _ = socket.recv_fds(self._orders, 1, DESCRIPTORS_PER_ORDER)
+        if len(descriptors) != DESCRIPTORS_PER_ORDER:
             return False
-        body = _receive(self._orders, LENGTH.unpack(header)[0])
-        order = ChildOrder.model_validate_json(body)
-        file_fd, result_fd, owner_fd = descriptors
+        order_fd, file_fd, result_fd, owner_fd = descriptors
+        waiting = _Waiting(kind, ChildEnds(order_fd, file_fd, result_fd), socket.socket(fileno=owner_fd))
+        self._waiting.append(waiting)
+        self._selector.register(waiting.owner, selectors.EVENT_READ, waiting)
+        return True
+
+    def _next_in_turn(self) -> _Waiting | None:
+        places = self._most_children - len(self._children)
+        living = Counter(child.kind for child in self._children.values())
+        for waiting in self._waiting:
+            if places > 1 or (places == 1 and living[waiting.kind] < self._most_children - 1):
+                return waiting
+        return None
+
+    def _fork(self, waiting: _Waiting) -> None:
         pid = os.fork()
         if pid == 0:
-            live(order, self._walls, file_fd, result_fd, self._pid)
-        os.close(file_fd)
-        os.close(result_fd)
-        child = _Child(pid, socket.socket(fileno=owner_fd))
+            live(waiting.ends, self._walls, self._pid)
+        child = _Child(pid, waiting.owner, waiting.kind)
         self._children[pid] = child
-        self._selector.register(child.owner, selectors.EVENT_READ, child)
-        return True
+        self._waiting.remove(waiting)
+        self._selector.modify(child.owner, selectors.EVENT_READ, child)
+        waiting.ends.close()
+
+    def _drop(self, waiting: _Waiting) -> None:
+        """Its owner does not want it any more."""
+        self._waiting.remove(waiting)
+        self._selector.unregister(waiting.owner)
+        waiting.owner.close()
+        waiting.ends.close()
 
     def _bury(self) -> None:
         while self._children:
@@ -106,17 +143,6 @@ def _kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def _receive(source: socket.socket, size: int) -> bytes:
-    parts = []
-    while size:
-        part = source.recv(min(size, 1 << 16))
-        if not part:
-            raise SystemExit(0)
-        parts.append(part)
-        size -= len(part)
-    return b"".join(parts)
-
-
 def _warm_up() -> None:
     """Load what Python and the readers would load late, because a child may find the file system closed."""
     for name in USED_CODECS:
@@ -134,7 +160,7 @@ def main() -> None:
     walls = prepare_walls(readable_trees())
     gc.collect()
     gc.freeze()  # children share these objects' pages instead of copying them
-    ForkServer(orders, walls).serve()
+    ForkServer(orders, walls, int(sys.argv[2])).serve()
 
 
 if __name__ == "__main__":

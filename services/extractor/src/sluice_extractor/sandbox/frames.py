@@ -10,14 +10,24 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from sluice_extractor.parsing.media import Media
-from sluice_extractor.parsing.page import NOWHERE, SHEET_CHARS, Heading, Page, Place, Remark, TextSpan
+from sluice_extractor.parsing.original import OpenDocument
+from sluice_extractor.parsing.page import (
+    FARTHEST_TENTHS,
+    NOWHERE,
+    NUMBERS_PER_SPAN,
+    SHEET_CHARS,
+    Heading,
+    Page,
+    Place,
+    Remark,
+    TextSpan,
+    TextSpans,
+    numbers_of,
+)
 from sluice_extractor.sandbox.media_frames import MARK, encoded_media, parse_media
 
 LENGTH = struct.Struct("!I")
-_TENTHS = 10
-_MOST_REMARKS = 1000
-_NUMBERS_PER_SPAN = 6
-_FARTHEST_TENTHS = 10**9
+MOST_REMARKS = 1000
 _MAX_HEADINGS = 100_000
 _DETAIL_CHARS = 300
 _LAST_SLIDE = 10**9
@@ -32,14 +42,35 @@ class _Frame(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
 
+class BegunFrame(_Frame):
+    """The child exists; what it takes from here on is its document's time."""
+
+    kind: Literal["begun"] = "begun"
+
+
+class OutlineField(_Frame):
+    """An entry of the outline on the wire."""
+
+    page: int = Field(ge=1, le=10**9)
+    level: int = Field(ge=1, le=99)
+    title: str = Field(max_length=_DETAIL_CHARS, pattern=r"^[^\x00]*$")
+    top: float | None = Field(allow_inf_nan=False)
+
+
 class HelloFrame(_Frame):
-    """The document is open. `walls` are those that hold around the child."""
+    """The document is open. `walls` are those that hold around the child.
+
+    `page_range` are the first and the last page that this child sends, where they are not all; `outline` is that of
+    the whole document then, in the frame of the first child.
+    """
 
     kind: Literal["hello"] = "hello"
     media_type: str = Field(max_length=100, pattern=r"^[a-z]+/[a-z0-9.+-]+$")
     reader: str = Field(max_length=50)
     pages_total: int | None = Field(ge=0, le=10**9)
     walls: list[Annotated[str, Field(max_length=50)]] = Field(max_length=50)
+    page_range: list[int] | None = Field(default=None, min_length=2, max_length=2)
+    outline: list[OutlineField] = Field(default=[], max_length=_MAX_HEADINGS)
 
 
 class RemarkField(_Frame):
@@ -54,7 +85,7 @@ class DoneFrame(_Frame):
     """All pages were sent."""
 
     kind: Literal["done"] = "done"
-    remarks: list[RemarkField] = Field(max_length=_MOST_REMARKS)
+    remarks: list[RemarkField] = Field(max_length=MOST_REMARKS)
 
 
 class ErrorFrame(_Frame):
@@ -66,7 +97,7 @@ class ErrorFrame(_Frame):
     detail_code: str | None = Field(max_length=50, pattern=r"^[a-z_]+$")
 
 
-OtherFrame = HelloFrame | DoneFrame | ErrorFrame
+OtherFrame = BegunFrame | HelloFrame | DoneFrame | ErrorFrame
 _OTHER_FRAMES: TypeAdapter[OtherFrame] = TypeAdapter(Annotated[OtherFrame, Field(discriminator="kind")])
 
 
@@ -76,8 +107,19 @@ class FrameWriter:
     def __init__(self, fd: int) -> None:
         self._fd = fd
 
-    def hello(self, media_type: str, reader: str, pages_total: int | None, walls: Sequence[str]) -> None:
-        frame = HelloFrame(media_type=media_type, reader=reader, pages_total=pages_total, walls=list(walls))
+    def begun(self) -> None:
+        self._write(orjson.dumps(BegunFrame().model_dump()))
+
+    def hello(self, document: OpenDocument, walls: Sequence[str]) -> None:
+        part = document.page_range
+        frame = HelloFrame(
+            media_type=document.media_type,
+            reader=document.reader,
+            pages_total=document.pages_total,
+            walls=list(walls),
+            page_range=[part.first, part.last] if part else None,
+            outline=[OutlineField(**asdict(entry)) for entry in document.outline],
+        )
         self._write(orjson.dumps(frame.model_dump()))
 
     def page(self, page: Page) -> None:
@@ -87,7 +129,7 @@ class FrameWriter:
         self._write(encoded_page(page))
 
     def done(self, remarks: Sequence[Remark]) -> None:
-        fields = [RemarkField(**asdict(remark)) for remark in remarks[:_MOST_REMARKS]]
+        fields = [RemarkField(**asdict(remark)) for remark in remarks[:MOST_REMARKS]]
         self._write(orjson.dumps(DoneFrame(remarks=fields).model_dump()))
 
     def error(self, code: str, detail: str, detail_code: str | None = None) -> None:
@@ -107,20 +149,11 @@ def encoded_error(code: str, detail: str, detail_code: str | None = None) -> byt
 
 def encoded_page(page: Page) -> bytes:
     """The body of a page's frame, without its media: spans as one list of numbers, rectangles in tenths of points."""
-    spans: list[int] = []
-    for span in page.spans:
-        spans += (
-            span.start,
-            span.end,
-            round(span.x0 * _TENTHS),
-            round(span.y0 * _TENTHS),
-            round(span.x1 * _TENTHS),
-            round(span.y1 * _TENTHS),
-        )
     headings = [(heading.start, heading.level, heading.title) for heading in page.headings]
     at = page.place
     place = None if at == NOWHERE else (at.sheet, at.slide, at.time_start, at.time_end)
-    return orjson.dumps({"kind": "page", "page": [page.number, page.text, page.failed, spans, headings, place]})
+    fields = [page.number, page.text, page.failed, numbers_of(page.spans), headings, place]
+    return orjson.dumps({"kind": "page", "page": fields})
 
 
 def parse_frame(body: bytes) -> Page | Media | OtherFrame:
@@ -161,18 +194,17 @@ def _page_of(fields: list[object]) -> Page:
     return Page(number, text, spans, checked_headings, failed, _place_of(place))
 
 
-def _spans_of(numbers: list[int], length: int) -> tuple[TextSpan, ...]:
+def _spans_of(numbers: list[int], length: int) -> Sequence[TextSpan]:
     if not numbers:
         return ()
-    if set(map(type, numbers)) != {int} or len(numbers) % _NUMBERS_PER_SPAN:
+    if set(map(type, numbers)) != {int} or len(numbers) % NUMBERS_PER_SPAN:
         raise ValueError("no spans")
-    starts, ends = numbers[0::6], numbers[1::6]
+    starts, ends = numbers[0::NUMBERS_PER_SPAN], numbers[1::NUMBERS_PER_SPAN]
     if starts != sorted(starts) or min(starts) < 0 or max(ends) > length or any(map(int.__gt__, starts, ends)):
         raise ValueError("spans outside of the text")
-    if max(numbers) > _FARTHEST_TENTHS or min(numbers) < -_FARTHEST_TENTHS:
+    if max(numbers) > FARTHEST_TENTHS or min(numbers) < -FARTHEST_TENTHS:
         raise ValueError("spans far off any page")
-    x0, y0, x1, y1 = ([number / _TENTHS for number in numbers[at::6]] for at in range(2, 6))
-    return tuple(map(TextSpan, starts, ends, x0, y0, x1, y1))
+    return TextSpans(numbers)
 
 
 def _headings_of(triples: list[Any], length: int) -> tuple[Heading, ...]:  # Any: checked here

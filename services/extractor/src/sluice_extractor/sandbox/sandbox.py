@@ -6,29 +6,43 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 import structlog
 
 from sluice_common.errors import ExtractorCrashed, ObjectMissing
+from sluice_extractor.sandbox.handle import ChildHandle
 from sluice_extractor.sandbox.reading import Reading
-from sluice_extractor.sandbox.requests import LENGTH, READY, ReadLimits, ReadRequest, order_for
+from sluice_extractor.sandbox.requests import (
+    FEWEST_CHILDREN,
+    READY,
+    ChildOrder,
+    Part,
+    ReadLimits,
+    ReadRequest,
+    order_for,
+)
 
 _START_S = 60
 _STOP_S = 5
 _PIPE_BYTES = 1 << 20
 _F_SETPIPE_SZ = 1031
+_MOST_ORDER_BYTES = 16 << 10  # so much every pipe takes
 
 log = structlog.get_logger()
 
 
 class Sandbox:
-    """Reads documents, each in a child of its own; several threads may use one sandbox at once."""
+    """Reads documents, each in children of its own; several threads may use one sandbox at once."""
 
-    def __init__(self, limits: ReadLimits) -> None:
+    def __init__(self, limits: ReadLimits, *, children: int = FEWEST_CHILDREN) -> None:
+        """Let at most *children* processes live at once; see the fork server for who gets the last place."""
         self._limits = limits
+        self._children = max(children, FEWEST_CHILDREN)
         self._lock = threading.Lock()
         self._server: subprocess.Popen[bytes] | None = None
         self._orders: socket.socket | None = None
@@ -51,17 +65,26 @@ class Sandbox:
             if not self._is_up():
                 self._start()
 
-    def read(self, request: ReadRequest) -> Reading:
+    def read(self, request: ReadRequest, begin: Callable[[Callable[[str], None]], None] | None = None) -> Reading:
         """Start reading; returns when the document is open. Use the result as a context manager.
+
+        Args:
+            request: what to read.
+            begin: is given what kills the reading, before anything is waited for.
 
         Raises:
             ObjectMissing: there is no file at the path.
             PermanentError: the document is refused before its first page.
             CrashError: its child died; costs this document a try and no other.
+            ReadingStopped: killed meanwhile.
         """
-        reading = self._begin(request)
+        # What makes text of media is slower than any reader: children ahead of it would only wait, in others' places.
+        ahead = 0 if request.wants_media else self._children - 1
+        reading = Reading(_File(self, request, _opened(request)), self._limits, ahead=ahead)
         try:
-            reading.await_hello()
+            if begin is not None:
+                begin(reading.kill)
+            reading.open()
         except BaseException:
             reading.close()
             raise
@@ -73,36 +96,37 @@ class Sandbox:
             self._is_closed = True
             self._stop()
 
-    def _begin(self, request: ReadRequest) -> Reading:
-        try:
-            file_fd = os.open(request.path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError as error:
-            raise ObjectMissing("the file of the original is gone") from error
+    def begin(self, request: ReadRequest, file_fd: int, part: Part) -> ChildHandle:
+        """Order a child that reads the open file *file_fd*.
+
+        Raises:
+            ExtractorCrashed: the fork server does not come up.
+        """
+        order = order_for(request, self._limits, part)
         results, result_end = os.pipe()
         owner, owner_end = socket.socketpair()
+        order_end = _pipe_with(_body_of(order))
         _widen(results)
         try:
-            self._order(request, [file_fd, result_end, owner_end.fileno()])
+            self._order(order.kind, [order_end, file_fd, result_end, owner_end.fileno()])
         except BaseException:
             os.close(results)
             owner.close()
             raise
         finally:
-            os.close(file_fd)
+            os.close(order_end)
             os.close(result_end)
             owner_end.close()
-        return Reading(results, owner, self._limits)
+        return ChildHandle(results, owner, part)
 
-    def _order(self, request: ReadRequest, descriptors: list[int]) -> None:
-        body = order_for(request, self._limits).model_dump_json().encode()
+    def _order(self, kind: bytes, descriptors: list[int]) -> None:
         with self._lock:
             for attempt in range(2):
                 if not self._is_up():
                     self._start()
                 assert self._orders is not None
                 try:
-                    socket.send_fds(self._orders, [LENGTH.pack(len(body))], descriptors)
-                    self._orders.sendall(body)
+                    socket.send_fds(self._orders, [kind], descriptors)
                 except OSError as error:  # it died since the last order
                     self._stop()
                     if attempt:
@@ -120,9 +144,10 @@ class Sandbox:
             log.warning("fork_server_restarted", exit_code=self._server.poll())
             self._stop()
         ours, theirs = socket.socketpair()
+        arguments = (str(theirs.fileno()), str(self._children))
         with theirs:
             self._server = subprocess.Popen(  # noqa: S603 - our own module, by our own interpreter
-                [sys.executable, "-I", "-m", "sluice_extractor.sandbox.fork_server", str(theirs.fileno())],
+                [sys.executable, "-I", "-m", "sluice_extractor.sandbox.fork_server", *arguments],
                 env={},
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
@@ -147,6 +172,46 @@ class Sandbox:
             self._server.kill()
             self._server.wait()
         self._server = None
+
+
+@dataclass
+class _File:
+    """The open file of one document; all its children read the same descriptor."""
+
+    sandbox: Sandbox
+    request: ReadRequest
+    file_fd: int
+
+    def begin(self, part: Part) -> ChildHandle:
+        return self.sandbox.begin(self.request, self.file_fd, part)
+
+    def close(self) -> None:
+        if self.file_fd >= 0:
+            os.close(self.file_fd)
+            self.file_fd = -1
+
+
+def _opened(request: ReadRequest) -> int:
+    try:
+        return os.open(request.path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise ObjectMissing("the file of the original is gone") from error
+
+
+def _body_of(order: ChildOrder) -> bytes:
+    """What travels by a pipe that nobody reads meanwhile; an outline too large for it is read by the child again."""
+    body = order.model_dump_json().encode()
+    if len(body) > _MOST_ORDER_BYTES:
+        body = order.model_copy(update={"outline": None}).model_dump_json().encode()
+    return body
+
+
+def _pipe_with(content: bytes) -> int:
+    """The reading end of a pipe that holds *content*."""
+    reading_end, writing_end = os.pipe()
+    os.write(writing_end, content)
+    os.close(writing_end)
+    return reading_end
 
 
 def _widen(pipe: int) -> None:
