@@ -13,6 +13,7 @@ PipelineError
 │   ├── ArchiveBomb                 expands far beyond its size
 │   ├── DecodeFailed                text in an encoding that nobody recognises
 │   ├── EmbeddingRejected           the provider refuses this very text
+│   ├── TranscriptionRejected       the provider refuses this very sound; only that stays without text
 │   ├── DimensionMismatch           the provider's vectors do not fit the index
 │   ├── ObjectMissing               a row points to an object that is not there
 │   └── InvalidTask                 a message does not match its contract
@@ -25,6 +26,7 @@ PipelineError
 │   ├── ObjectStoreUnavailable
 │   ├── VectorStoreUnavailable
 │   ├── EmbeddingProviderUnavailable
+│   ├── TranscriptionUnavailable    the provider of transcripts gives none now
 │   ├── RateLimited                 carries the wait that the provider asked for
 │   ├── StorageFull                 the object store has no room
 │   └── QueueUnavailable
@@ -170,10 +172,10 @@ FAILURES: dict[FailureCode, FailureInfo] = {
     FailureCode.PROVIDER_UNAVAILABLE: _failure(
         retryable=True,
         en=(
-            "The embedding provider did not answer until the deadline.",
+            "A provider did not answer until the deadline.",
             "Retry the document when the provider is back.",
         ),
-        ko=("기한 안에 임베딩 제공자가 응답하지 않았습니다.", "제공자가 복구된 뒤 다시 시도해 주세요."),
+        ko=("기한 안에 제공자가 응답하지 않았습니다.", "제공자가 복구된 뒤 다시 시도해 주세요."),
     ),
     FailureCode.DIMENSION_MISMATCH: _failure(
         retryable=False,
@@ -199,6 +201,26 @@ FAILURES: dict[FailureCode, FailureInfo] = {
         ko=("Sluice 내부 오류가 발생했습니다.", "다시 시도하고, 계속되면 문서 id와 함께 알려 주세요."),
     ),
 }
+
+
+AUDIO_NOT_INSTALLED = "audio_not_installed"
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """What helps, in both languages."""
+
+    en: str
+    ko: str
+
+
+REMEDY_BY_DETAIL_CODE: dict[str, Remedy] = {
+    AUDIO_NOT_INSTALLED: Remedy(
+        en="The operator must run the image extractor-full, or install sluice-extractor[audio]; then retry it.",
+        ko="운영자가 extractor-full 이미지를 쓰거나 sluice-extractor[audio]를 설치한 뒤 다시 시도해 주세요.",
+    ),
+}
+"""What helps where the detail code says more than the code."""
 
 
 class PipelineError(Exception):
@@ -266,6 +288,16 @@ class EmbeddingRejected(PermanentError):
     code = FailureCode.EMBEDDING_REJECTED
 
 
+class TranscriptionRejected(PermanentError):
+    """The provider refuses this very sound; `is_too_large` says that a shorter one may pass."""
+
+    code = "transcription_rejected"
+
+    def __init__(self, detail: str = "", *, is_too_large: bool = False) -> None:
+        super().__init__(detail)
+        self.is_too_large = is_too_large
+
+
 class DimensionMismatch(PermanentError):
     code = FailureCode.DIMENSION_MISMATCH
 
@@ -311,6 +343,10 @@ class VectorStoreUnavailable(TransientError):
 
 
 class EmbeddingProviderUnavailable(TransientError):
+    code = FailureCode.PROVIDER_UNAVAILABLE
+
+
+class TranscriptionUnavailable(TransientError):
     code = FailureCode.PROVIDER_UNAVAILABLE
 
 
