@@ -27,6 +27,9 @@ class Original:
     pdf_reader: str = "pdfium"
     wants_media: bool = False
     """Whether pages shall come with their pictures and sounds, for others to turn into text."""
+    wants_sound: bool = False
+    """Whether the pages of a recording shall come with its sound, which is of use to those that hear it only."""
+    max_audio_s: float = 14_400
     max_pages: int = 5_000
     max_text_chars: int = 50_000_000
     depth: int = 0

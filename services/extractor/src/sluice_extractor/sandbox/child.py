@@ -83,6 +83,8 @@ def _read(order: ChildOrder, frames: FrameWriter, held: list[str]) -> None:
         declared_type=order.declared_type,
         pdf_reader=order.pdf_reader,
         wants_media=order.wants_media,
+        wants_sound=order.wants_sound,
+        max_audio_s=order.max_audio_s,
         max_pages=order.max_pages,
         max_text_chars=order.max_text_chars,
     )

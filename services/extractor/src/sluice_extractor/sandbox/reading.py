@@ -29,7 +29,7 @@ from sluice_common.errors import (
     TooManyPages,
     UnsupportedFormat,
 )
-from sluice_extractor.parsing.media import Media, Picture, Sound
+from sluice_extractor.parsing.media import Media, Picture, Recording, Sound
 from sluice_extractor.parsing.page import Page, Remark
 from sluice_extractor.sandbox.frames import (
     LENGTH,
@@ -40,7 +40,7 @@ from sluice_extractor.sandbox.frames import (
     OtherFrame,
     parse_frame,
 )
-from sluice_extractor.sandbox.media_frames import MOST_MEDIA, MOST_MEDIA_BYTES
+from sluice_extractor.sandbox.media_frames import MOST_MEDIA, MOST_MEDIA_BYTES, size_of
 from sluice_extractor.sandbox.requests import STATUS, ReadLimits
 
 _PIECE_BYTES = 1 << 20
@@ -149,16 +149,16 @@ class Reading(Iterator[Page]):
         """The next frame that is no media, and the media before it, which are the page's when it is one."""
         media: list[Media] = []
         size_bytes = 0
-        while isinstance(frame := self._next_frame(), Picture | Sound):
+        while isinstance(frame := self._next_frame(), Picture | Sound | Recording):
             media.append(frame)
-            size_bytes += len(frame.pixels if isinstance(frame, Picture) else frame.samples)
+            size_bytes += size_of(frame)
             if len(media) > MOST_MEDIA or size_bytes > MOST_MEDIA_BYTES:
                 raise ExtractorCrashed("the reader sent too many media", detail_code="malformed_frame")
         return tuple(media), frame
 
     def _next_frame(self) -> Page | Media | OtherFrame:
         started = time.monotonic()
-        allowed_s = self._limits.allowed_s(self.pages_total) - self._waited_s
+        allowed_s = self._allowed_s - self._waited_s
         try:
             size = LENGTH.unpack(self._take(LENGTH.size, started + allowed_s))[0]
             if size > 4 * self._limits.max_text_chars + _FRAME_ROOM_BYTES:
@@ -168,6 +168,11 @@ class Reading(Iterator[Page]):
             raise ExtractorCrashed("the reader sent garbage", detail_code="malformed_frame") from error
         finally:
             self._waited_s += time.monotonic() - started
+
+    @property
+    def _allowed_s(self) -> float:
+        """Of a document without pages each part that has come allows as much as a page."""
+        return self._limits.allowed_s(self._parts if self.pages_total is None else self.pages_total)
 
     def _take(self, size: int, until: float) -> bytes:
         while len(self._buffer) < size:
@@ -188,7 +193,7 @@ class Reading(Iterator[Page]):
             if time.monotonic() >= until:
                 self._ask_for_death()
                 if self._stop_reason is None:
-                    raise ExtractionTimeout(f"{self._limits.allowed_s(self.pages_total):g} s were not enough")
+                    raise ExtractionTimeout(f"{self._allowed_s:g} s were not enough")
         if self._stop_reason is not None:
             raise ReadingStopped(self._stop_reason)
 

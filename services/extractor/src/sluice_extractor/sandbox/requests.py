@@ -28,10 +28,11 @@ class ReadLimits:
     wall_clock_max_s: float
     max_pages: int
     max_text_chars: int
+    max_audio_s: float = 14_400
 
-    def allowed_s(self, pages_total: int | None) -> float:
+    def allowed_s(self, pages: int) -> float:
         """Seconds that a document with that many pages may take."""
-        return min(self.wall_clock_s + self.wall_clock_per_page_s * (pages_total or 0), self.wall_clock_max_s)
+        return min(self.wall_clock_s + self.wall_clock_per_page_s * pages, self.wall_clock_max_s)
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class ReadRequest:
     pdf_reader: str = "pdfium"
     wants_media: bool = False
     """Whether pages shall come with what they hold besides text."""
+    wants_sound: bool = False
+    """Whether somebody hears the sound of recordings."""
 
 
 class ChildOrder(BaseModel):
@@ -55,6 +58,8 @@ class ChildOrder(BaseModel):
     declared_type: str | None
     pdf_reader: str
     wants_media: bool
+    wants_sound: bool
+    max_audio_s: float
     max_pages: int
     max_text_chars: int
     memory_bytes: int
@@ -69,6 +74,8 @@ def order_for(request: ReadRequest, limits: ReadLimits) -> ChildOrder:
         declared_type=request.declared_type[:255] if request.declared_type else None,
         pdf_reader=request.pdf_reader,
         wants_media=request.wants_media,
+        wants_sound=request.wants_sound,
+        max_audio_s=limits.max_audio_s,
         max_pages=limits.max_pages,
         max_text_chars=limits.max_text_chars,
         memory_bytes=limits.memory_bytes,
