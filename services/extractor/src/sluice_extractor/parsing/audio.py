@@ -26,10 +26,12 @@ if TYPE_CHECKING:
 PART_S = 30
 """The sound comes in parts of this length."""
 
-_ID3_SIZE = 10
+_ID3_SIZE, _ID3_VERSIONS = 10, (2, 3, 4)
+_NO_SIZE = 0x7FFFFFFF
+"""What programs write larger than this that do not know yet how long a WAV file will be."""
 _SEARCHED_BYTES = 1 << 16
 _IMAGE_BRANDS = (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"avif", b"avis")
-_SHORTER_BY, _SHORTER_BY_S = 0.05, 1.0
+_SHORTER_BY, _SHORTER_BY_S = 0.02, 0.5
 """By so much, and so many seconds, what was decoded may be shorter than what was announced."""
 
 
@@ -194,11 +196,20 @@ def _damages(decoding: "Decoding", kind: _Kind, original: Original, duration_s: 
         yield Remark("video_not_read", "Of the video only the sound was read.")
     if decoding.n_bad:
         yield Remark("recording_damaged", f"{decoding.n_bad} pieces of the recording could not be decoded.")
-    announced_s = decoding.announced_s if _trusts_announced(kind, original) else None
-    missing_s = (announced_s or 0) - duration_s
-    if announced_s and missing_s > max(_SHORTER_BY * announced_s, _SHORTER_BY_S):
+    announced_s = _announced_s(decoding, kind, original)
+    if announced_s and announced_s - duration_s > max(_SHORTER_BY * announced_s, _SHORTER_BY_S):
         said = f"The recording says that it lasts {announced_s:.1f} s; {duration_s:.1f} s could be read."
         yield Remark("recording_truncated", said)
+
+
+def _announced_s(decoding: "Decoding", kind: _Kind, original: Original) -> float | None:
+    """How long it says that it is; None where it does not say, or nobody knows whether it is so."""
+    if kind is _WAV:  # the demuxer believes the size of the file and not that of the header
+        size = int.from_bytes(original.content[4:8], "little")
+        has_size = original.content.startswith(b"RIFF") and 0 < size < _NO_SIZE
+        whole = (size + 8) / len(original.content) if has_size else 1.0
+        return None if decoding.announced_s is None else max(whole, 1.0) * decoding.announced_s
+    return decoding.announced_s if _trusts_announced(kind, original) else None
 
 
 def _trusts_announced(kind: _Kind, original: Original) -> bool:
@@ -243,7 +254,8 @@ def _kind_of_frames(original: Original) -> _Kind | None:
 
 def _audio_start(content: bytes) -> int:
     """Where the frames begin, behind an ID3 tag."""
-    if not content.startswith(b"ID3") or len(content) < _ID3_SIZE or max(content[6:10]) > 0x7F:  # noqa: PLR2004 - seven bits each
+    is_tag = content.startswith(b"ID3") and len(content) > _ID3_SIZE and content[3] in _ID3_VERSIONS
+    if not is_tag or max(content[6:10]) > 0x7F:  # noqa: PLR2004 - seven bits each
         return 0
     size = content[6] << 21 | content[7] << 14 | content[8] << 7 | content[9]
     return _ID3_SIZE + size
