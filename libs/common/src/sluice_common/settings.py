@@ -148,7 +148,7 @@ class AudioSettings(Section):
         default=(), description="Predictors that answer over HTTP, as JSON: `name`, `url`, `weight`, `timeout_s`."
     )
     weights: dict[str, Annotated[float, Field(ge=0, le=1000)]] = Field(
-        default_factory=dict, description='Weights of the other members, as JSON, `{"speech": 2}`; 0 leaves one out.'
+        default={}, description='Weights of the other members, as JSON, `{"speech": 2}`; 0 leaves one out.'
     )
     predict_timeout_s: float = Field(
         default=60, gt=0, le=3600, description="Longest that a predictor of your own may take for one recording."

@@ -90,7 +90,7 @@ def _transcript_of(answer: Answer, duration_s: float) -> Transcript:
     answered = _json_of(answer.body)
     spoken = tuple(_spoken_of(answered, duration_s))
     if sum(len(part.text) for part in spoken) > _CHARS_PER_S * (duration_s + 1):
-        raise _wrong("more text than anybody could say")
+        raise _wrong_answer("more text than anybody could say")
     language = answered.get("language")
     is_word = isinstance(language, str) and language.isprintable() and 0 < len(language) <= 40  # noqa: PLR2004 - the longest name of a language
     return Transcript(spoken, language if is_word else None)
@@ -111,9 +111,9 @@ def _json_of(body: bytes) -> Mapping[str, Any]:  # whatever was sent
     try:
         answered = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise _wrong("it is no JSON") from error
+        raise _wrong_answer("it is no JSON") from error
     if not isinstance(answered, dict) or not isinstance(answered.get("text"), str):
-        raise _wrong("it has no text")
+        raise _wrong_answer("it has no text")
     return answered
 
 
@@ -125,28 +125,28 @@ def _spoken_of(answered: Mapping[str, Any], duration_s: float) -> Iterator[Spoke
         return
     last_s = 0.0
     for segment in segments:
-        part = _segment_of(segment, duration_s)
+        part = _part_of(segment, duration_s)
         if part.start_s < last_s - _LATE_S:
-            raise _wrong("its times are out of order")
+            raise _wrong_answer("its times are out of order")
         last_s = max(last_s, part.start_s)
         if part.text:
             yield part
 
 
-def _segment_of(segment: Any, duration_s: float) -> Spoken:  # whatever was sent
+def _part_of(segment: Any, duration_s: float) -> Spoken:  # whatever was sent
     try:
         start_s, end_s, text = float(segment["start"]), float(segment["end"]), segment["text"]
     except (KeyError, TypeError, ValueError) as error:
-        raise _wrong("a segment is none") from error
+        raise _wrong_answer("a segment is none") from error
     if not isinstance(text, str) or not (math.isfinite(start_s) and math.isfinite(end_s)):
-        raise _wrong("a segment is none")
+        raise _wrong_answer("a segment is none")
     if not -_LATE_S <= start_s <= end_s + _LATE_S or start_s > duration_s + _LATE_S:
-        raise _wrong("a segment lies outside of the sound")
+        raise _wrong_answer("a segment lies outside of the sound")
     start_s = min(max(start_s, 0.0), duration_s)
     return Spoken(start_s, min(max(end_s, start_s), duration_s), text.strip())
 
 
-def _wrong(what: str) -> TranscriptionUnavailable:
+def _wrong_answer(what: str) -> TranscriptionUnavailable:
     return TranscriptionUnavailable(
         f"the transcription provider's answer is wrong: {what}", detail_code="transcription_answer_wrong"
     )
