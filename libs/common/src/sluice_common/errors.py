@@ -13,7 +13,6 @@ PipelineError
 │   ├── ArchiveBomb                 expands far beyond its size
 │   ├── DecodeFailed                text in an encoding that nobody recognises
 │   ├── EmbeddingRejected           the provider refuses this very text
-│   ├── TranscriptionRejected       the provider refuses this very sound; only that stays without text
 │   ├── DimensionMismatch           the provider's vectors do not fit the index
 │   ├── ObjectMissing               a row points to an object that is not there
 │   └── InvalidTask                 a message does not match its contract
@@ -30,6 +29,7 @@ PipelineError
 │   ├── RateLimited                 carries the wait that the provider asked for
 │   ├── StorageFull                 the object store has no room
 │   └── QueueUnavailable
+├── TranscriptionRejected           the provider refuses this very sound; only that stays without text
 └── ConflictError                   someone else has already moved the document
     └── LeaseLost
 """
@@ -288,16 +288,6 @@ class EmbeddingRejected(PermanentError):
     code = FailureCode.EMBEDDING_REJECTED
 
 
-class TranscriptionRejected(PermanentError):
-    """The provider refuses this very sound; `is_too_large` says that a shorter one may pass."""
-
-    code = "transcription_rejected"
-
-    def __init__(self, detail: str = "", *, is_too_large: bool = False) -> None:
-        super().__init__(detail)
-        self.is_too_large = is_too_large
-
-
 class DimensionMismatch(PermanentError):
     code = FailureCode.DIMENSION_MISMATCH
 
@@ -368,6 +358,16 @@ class StorageFull(TransientError):
 
 class QueueUnavailable(TransientError):
     code = "unavailable"
+
+
+class TranscriptionRejected(PipelineError):
+    """The provider refuses this very sound; `is_too_large` says that a shorter one may pass."""
+
+    code = "transcription_rejected"
+
+    def __init__(self, detail: str = "", *, is_too_large: bool = False) -> None:
+        super().__init__(detail)
+        self.is_too_large = is_too_large
 
 
 class ConflictError(PipelineError):

@@ -1,6 +1,7 @@
 """Forks a child for each document: `python -I -m sluice_extractor.sandbox.fork_server SOCKET_FD`.
 
-It has imported the readers once, has one thread, an empty environment and one socket, and never sees a document.
+It has imported the readers once, has one thread, one socket, no environment but what forbids libraries to start
+threads, and never sees a document.
 An order comes with three descriptors: the document, the pipe for frames, and a socket by which the child's owner asks
 for its death (one byte, or closing it) and learns how it ended (the status of `wait`, four bytes).
 """
