@@ -26,6 +26,7 @@ def transcribed(server, is_stopped=lambda: False, **settings):
 
 def test_without_an_address_there_is_no_provider():
     assert build_transcription(TranscriptionSettings()) is None
+    assert build_transcription(TranscriptionSettings(base_url="", language="")) is None
 
 
 def test_the_sound_goes_there_as_the_protocol_wants_it(server):

@@ -342,8 +342,10 @@ def test_an_endpoint_that_is_not_there_is_left_out(tmp_path):
 def test_members_of_one_name_and_weights_of_nobody_are_refused_at_the_start():
     with ExitStack() as stack, pytest.raises(SettingsError, match="loudness"):
         open_members(AudioSettings(endpoints=[{"name": "loudness", "url": "http://x/"}]), stack)
-    with ExitStack() as stack, pytest.raises(SettingsError, match="nobody"):
-        open_members(AudioSettings(weights={"nobody": 1}), stack)
+    dogs = [{"name": "dogs", "url": "http://x/", "weight": 2}]
+    for name in ("nobody", "dogs"):  # an endpoint has its weight beside its address
+        with ExitStack() as stack, pytest.raises(SettingsError, match=name):
+            open_members(AudioSettings(endpoints=dogs, weights={name: 1}), stack)
 
 
 # The file that members get, and the analysis

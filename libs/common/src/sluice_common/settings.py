@@ -181,6 +181,12 @@ class TranscriptionSettings(Section):
     piece_s: float = Field(default=300, ge=20, le=1200, description="Longest piece of a recording in one request.")
     max_in_flight: int = Field(default=2, ge=1, le=32, description="Pieces of one recording under way at once.")
 
+    @field_validator("base_url", "language", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: object) -> object:
+        """Where settings are passed on by name, such as in Compose, what nobody set is empty."""
+        return None if value == "" else value
+
 
 class EmbedderSettings(Section):
     workers: int = Field(default=16, ge=1, le=256, description="Batches worked on side by side.")

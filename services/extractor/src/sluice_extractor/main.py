@@ -30,6 +30,7 @@ from sluice_extractor.listening.members import open_members
 from sluice_extractor.listening.transcribing import NoTranscription, Transcription
 from sluice_extractor.listening.work_folders import WorkFolders
 from sluice_extractor.metrics import ExtractionMetrics
+from sluice_extractor.parsing.audio import can_read_recordings
 from sluice_extractor.sandbox import ReadLimits, Sandbox
 from sluice_extractor.settings import ExtractorSettings
 
@@ -52,7 +53,8 @@ def build(settings: ExtractorSettings, stack: ExitStack) -> StageWorker:
     stack.callback(broker.close)
     tries = {"max_tries": settings.times.max_tries, "max_losses": settings.times.max_losses}
     metrics = ExtractionMetrics(registry)
-    ensemble = Ensemble(open_members(settings.audio, stack), settings.audio.weights)
+    members = open_members(settings.audio, stack) if can_read_recordings() else []
+    ensemble = Ensemble(members, settings.audio.weights)
     transcription = _transcription(settings, Transcripts(database), metrics)
     deps = ExtractorDeps(
         documents=Documents(database, times, **tries),
@@ -96,8 +98,8 @@ def _open_leases(settings: ExtractorSettings, times: Times, stack: ExitStack) ->
 def _transcription(
     settings: ExtractorSettings, transcripts: Transcripts, metrics: ExtractionMetrics
 ) -> Transcription | NoTranscription:
-    provider = build_transcription(settings.transcription)
-    if provider is None:
+    provider = build_transcription(settings.transcription) if can_read_recordings() else None
+    if provider is None:  # the settings may be shared with extractors that have the decoder and the HTTP client
         return NoTranscription()
     return Transcription(provider, transcripts, metrics, max_in_flight=settings.transcription.max_in_flight)
 

@@ -16,17 +16,18 @@ def open_members(settings: AudioSettings, stack: ExitStack) -> list[Member]:
     """Every member beside the built-in ones; their processes start at the first recording and end with *stack*.
 
     Raises:
-        SettingsError: two members have the same name, or a weight is for none.
+        SettingsError: two members have the same name, or a weight is for none of those that get theirs by it.
     """
-    members = [*_installed(settings, stack), *(_endpoint_member(endpoint) for endpoint in settings.endpoints)]
-    names = [built_in.name for built_in in BUILT_IN] + [member.name for member in members]
+    installed = list(_installed(settings, stack))
+    weighted = [built_in.name for built_in in BUILT_IN] + [member.name for member in installed]
+    names = weighted + [endpoint.name for endpoint in settings.endpoints]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise SettingsError(f"SLUICE_AUDIO__ENDPOINTS: the name {twice[0]} belongs to another member already")
-    unknown = sorted(set(settings.weights) - set(names))
+        raise SettingsError(f"SLUICE_AUDIO__ENDPOINTS: two members are called {twice[0]}")
+    unknown = sorted(set(settings.weights) - set(weighted))
     if unknown:
-        raise SettingsError(f"SLUICE_AUDIO__WEIGHTS: there is no member {unknown[0]}")
-    return members
+        raise SettingsError(f"SLUICE_AUDIO__WEIGHTS: no built-in or installed member is called {unknown[0]}")
+    return installed + [_endpoint_member(endpoint) for endpoint in settings.endpoints]
 
 
 def _installed(settings: AudioSettings, stack: ExitStack) -> Iterator[Member]:

@@ -58,6 +58,11 @@ def fits_audio(original: Original) -> bool:
     return _kind_of(original) is not None
 
 
+def can_read_recordings() -> bool:
+    """Whether the decoder is installed, which is an extra."""
+    return importlib.util.find_spec("av") is not None
+
+
 def read_audio(original: Original) -> OpenDocument:
     """Open a recording; the sound of a video is one, too.
 
@@ -73,7 +78,7 @@ def read_audio(original: Original) -> OpenDocument:
     assert kind is not None, "it fits"
     if original.allowance is not None:  # a long one would use up the time of the whole mail
         raise UnsupportedFormat(f"this is {kind.called}, which is read as a document of its own only")
-    if importlib.util.find_spec("av") is None:
+    if not can_read_recordings():
         raise UnsupportedFormat(
             f"this is {kind.called}; reading it needs the extra `audio` of sluice-extractor",
             detail_code=AUDIO_NOT_INSTALLED,

@@ -96,9 +96,9 @@ class Decoding:
             except av.FFmpegError as error:
                 if isinstance(error, MemoryError):
                     raise
-                self.n_bad += 1
-                if self.n_bad > _MOST_BAD_PACKETS or isinstance(error, EOFError):
+                if isinstance(error, EOFError) or self.n_bad >= _MOST_BAD_PACKETS:
                     return
+                self.n_bad += 1
                 continue
             if packet is None:
                 return
