@@ -405,6 +405,16 @@ def test_without_room_for_the_file_only_those_who_need_it_are_left_out(tmp_path)
     }
 
 
+def test_a_child_that_claims_to_be_many_recordings_has_the_members_asked_once(tmp_path):
+    asked = []
+    ensemble = Ensemble([Member("mine", "endpoint", 1.0, lambda file, _: asked.append(file) or {})])
+    pages = [*pages_of(a_recording(), bytes(32_000)), *pages_of(a_recording(), bytes(32_000))]
+
+    list(enriched(iter(pages), [Analysis(ensemble, WorkFolders(tmp_path))], Findings()))
+
+    assert len(asked) == 1
+
+
 def test_a_document_that_nobody_waits_for_gets_no_analysis(tmp_path):
     findings = Findings(is_stopped=lambda: True)
 

@@ -4,6 +4,8 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
 
 import psutil
 import pytest
@@ -342,6 +344,28 @@ def test_media_belong_to_the_page_after_them_and_must_fit_it():
     assert [page.media for page in (next(with_both), next(with_both))] == [tuple(pictures), ()]
     with pytest.raises(ExtractorCrashed):
         next(outside)
+
+
+def test_a_child_that_sends_more_sound_than_a_recording_may_have_is_not_believed():
+    minute = encoded_media(Sound(bytes(2 * 8_000 * 60), 8_000)), encoded_page(Page(None, ""))
+    limits = replace(LIMITS, max_audio_s=120)
+    results, child = os.pipe()
+    writing = threading.Thread(target=write_frames, args=(child, *minute * 3))
+    writing.start()
+
+    with Reading(results, socket.socketpair()[0], limits) as reading:
+        next(reading)
+        next(reading)
+        with pytest.raises(ExtractorCrashed, match="more sound"):
+            next(reading)
+
+    writing.join()
+
+
+def write_frames(fd: int, *bodies: bytes) -> None:
+    with os.fdopen(fd, "wb") as pipe, suppress(BrokenPipeError):
+        for body in bodies:
+            pipe.write(LENGTH.pack(len(body)) + body)
 
 
 def reading_of(*bodies: bytes) -> Reading:

@@ -31,6 +31,9 @@ class Analysis:
             kept = _KeptSound(self._folders, stack) if self._ensemble.wants_sound else None
             for page in pages:
                 recording = next((media for media in page.media if isinstance(media, Recording)), None)
+                if findings.analysis is not None:  # a document is one recording at most
+                    yield page
+                    continue
                 if kept is not None:
                     kept.take(page)
                 if recording is None:

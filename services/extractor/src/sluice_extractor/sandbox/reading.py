@@ -48,6 +48,7 @@ _LONGEST_WAIT_S = 1.0
 _BURIAL_S = 10.0
 _FRAME_ROOM_BYTES = 16 << 20
 _UNPAGED_FRAMES = 100_000
+_SOUND_ROOM_S = 5.0
 
 _ERROR_BY_CODE: dict[str, type[PipelineError]] = {
     error.code: error
@@ -84,6 +85,7 @@ class Reading(Iterator[Page]):
         self._text_chars = 0
         self._last_number = 0
         self._parts = 0
+        self._sound_s = 0.0
         self._is_done = False
         self._stop_reason: str | None = None
         self._kill_lock = threading.Lock()
@@ -202,11 +204,14 @@ class Reading(Iterator[Page]):
 
         Raises:
             DocumentTooLarge: the text of all pages passes the limit.
-            ExtractorCrashed: pages out of order, or more of them than there are.
+            ExtractorCrashed: pages out of order, more of them than there are, or more sound than a recording has.
         """
         self._text_chars += len(page.text)
         if self._text_chars > self._limits.max_text_chars:
             raise DocumentTooLarge(f"more than {self._limits.max_text_chars} characters of text")
+        self._sound_s += sum(len(media.samples) / 2 / media.rate for media in page.media if isinstance(media, Sound))
+        if self._sound_s > self._limits.max_audio_s + _SOUND_ROOM_S:  # it would be paid for
+            raise ExtractorCrashed("the reader sent more sound than it may", detail_code="malformed_frame")
         self._parts += 1
         if self.pages_total is None:
             fits = page.number is None and self._parts <= _UNPAGED_FRAMES
