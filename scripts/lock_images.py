@@ -15,12 +15,13 @@ VECTOR_SERVER = ("fastapi", "numpy", "orjson", "psutil", "pydantic", "qdrant-edg
 IMAGES: dict[str, str | tuple[str, ...]] = {
     "services/api/requirements.lock": "services/api",
     "services/extractor/requirements.lock": "services/extractor",
+    "services/extractor/requirements-full.lock": "services/extractor[audio]",
     "services/embedder/requirements.lock": "services/embedder",
     "deploy/compose/embeddings/requirements.lock": EMBEDDING_SERVER,
     "deploy/compose/build.lock": BUILD_TOOLS,
     "tests/deploy/containers/standins/vector_server.lock": VECTOR_SERVER,
 }
-"""Which lock is made for which package, or for which names."""
+"""Which lock is made for which package, with which extras, or for which names."""
 
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 _NEED = re.compile(r"([A-Za-z0-9._-]+)(?:\[([^]]*)])?")
@@ -44,7 +45,7 @@ def main() -> int:
 
 def lock_for(wanted: str | tuple[str, ...], pins: dict[str, Pinned]) -> str:
     """The text of the lock for a package's folder or for some names."""
-    roots = list(needs_of(ROOT / wanted)) if isinstance(wanted, str) else wanted
+    roots = list(_needs_of_image(wanted)) if isinstance(wanted, str) else wanted
     return "".join(pins[name].text for name in sorted(closure(roots, pins)))
 
 
@@ -82,6 +83,11 @@ def needs_of(folder: Path, extras: frozenset[str] = frozenset()) -> Iterator[str
             yield from needs_of(ROOT / "libs" / name.removeprefix(_OWN), asked)
         else:
             yield name
+
+
+def _needs_of_image(package: str) -> Iterator[str]:
+    folder, _, extras = package.removesuffix("]").partition("[")
+    return needs_of(ROOT / folder, frozenset(filter(None, extras.split(","))))
 
 
 def _parts_of(need: str) -> tuple[str, frozenset[str]]:

@@ -27,7 +27,7 @@ def shown_default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
     default = field.default.get_secret_value() if isinstance(field.default, SecretStr) else field.default
-    if default is None or default == "":
+    if default in (None, "", (), {}):
         return "unset"
     if isinstance(default, bool):
         return word(str(default).lower())

@@ -2,6 +2,7 @@
 
 import re
 import uuid
+import wave
 from pathlib import Path
 
 import pytest
@@ -143,3 +144,21 @@ def test_everything_can_be_reached_by_keyboard_and_has_a_name(visit):
 
     assert nameless == []
     assert visit.page.evaluate("document.activeElement.className") == "skip"
+
+
+def test_what_was_found_out_about_a_recording_is_shown_and_hidden_again(visit, tmp_path):
+    name = f"pause-{uuid.uuid4().hex[:8]}.wav"
+    with wave.open(str(tmp_path / name), "wb") as recording:
+        recording.setparams((1, 2, 8000, 0, "NONE", ""))
+        recording.writeframes(bytes(24_000) + uuid.uuid4().bytes)
+    visit.open().upload(tmp_path / name)
+    row = ends_as(visit, name, "ready")
+    button = row.get_by_role("button", name=re.compile("Analysis"))
+
+    button.press("Enter")
+
+    expect(row.locator(".analysis")).to_contain_text("Silence0:00:01")
+    expect(button).to_have_attribute("aria-expanded", "true")
+    button.press("Enter")
+    expect(row.locator(".analysis")).to_have_count(0)
+    assert visit.complaints == []

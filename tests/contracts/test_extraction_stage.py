@@ -1,21 +1,33 @@
 """The extractor's stage over real PostgreSQL, a real object store and the real sandbox."""
 
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from builders import Protocol, make_original
 from prometheus_client import CollectorRegistry
+from transcription_server import SEGMENTS, transcription_server
 
+from sluice_common.adapters.build import build_transcription
 from sluice_common.adapters.filesystem import FilesystemObjectStore
 from sluice_common.contract import EmbedBatch, ExtractDocument
 from sluice_common.documents import NewDocument
 from sluice_common.errors import DatabaseUnavailable
 from sluice_common.jobs import Pings
-from sluice_common.settings import ChunkingSettings, ExtractionSettings
+from sluice_common.settings import ChunkingSettings, ExtractionSettings, TranscriptionSettings
 from sluice_common.status import State
+from sluice_common.transcripts import Transcripts
 from sluice_extractor.deps import ExtractorDeps
 from sluice_extractor.handlers import extract_document
 from sluice_extractor.leases import Leases
+from sluice_extractor.listening.analysing import Analysis
+from sluice_extractor.listening.ensemble import Ensemble
+from sluice_extractor.listening.transcribing import Transcription
+from sluice_extractor.listening.work_folders import WorkFolders
 from sluice_extractor.metrics import ExtractionMetrics
 from sluice_extractor.sandbox import ReadLimits, Sandbox
 
@@ -217,3 +229,104 @@ def test_a_worker_that_is_told_to_stop_hands_back_what_it_has_just_claimed(stage
 
     view = stage.protocol.view(document_id)
     assert (view.state, view.tries, view.losses) == (State.QUEUED, 0, 0)
+
+
+SPEECH = (Path(__file__).parents[1] / "data" / "speech.mp3").read_bytes()
+
+
+@pytest.fixture
+def hearing(stage, tmp_path) -> Iterator[Stage]:
+    """The extractor with everything that hears recordings, and a provider of transcripts."""
+    with transcription_server() as stage.provider:
+        provider = build_transcription(TranscriptionSettings(base_url=stage.provider.url))
+        transcription = Transcription(
+            provider, Transcripts(stage.protocol.database), stage.deps.metrics, max_in_flight=2
+        )
+        analysis = Analysis(Ensemble(), WorkFolders(tmp_path))
+        stage.deps = replace(stage.deps, enrichments=(analysis, transcription), wants_sound=True)
+        yield stage
+
+
+def test_a_recording_becomes_chunks_of_what_is_said_with_their_times_and_an_analysis(hearing):
+    document_id = hearing.accept(SPEECH, "talk.mp3")
+
+    assert hearing.extract(document_id) == "ok"
+
+    said, *described = hearing.protocol.query("SELECT text, time_start, time_end FROM chunks ORDER BY chunk_no")
+    assert said == (f"{SEGMENTS[0]['text'].strip()}\n{SEGMENTS[1]['text'].strip()}", 0.0, 9.5)
+    assert described[0][0].startswith("Title: Shakespeare on Scenery\nArtist: Oscar Wilde")
+    assert {chunk[1:] for chunk in described} == {(None, None)}
+    analysis = hearing.protocol.value("SELECT analysis FROM runs")
+    assert analysis["transcript"] == {"outcome": "ok", "model": "whisper-1", "language": "english"}
+    assert analysis["labels"][0]["label"] == "speech"
+    assert hearing.protocol.view(document_id).media_type == "audio/mpeg"
+
+
+def test_a_provider_of_transcripts_that_is_away_delays_the_document_and_costs_no_try(hearing, monkeypatch):
+    monkeypatch.setattr("sluice_extractor.listening.transcribing._PAUSES_S", (0.0,))
+    hearing.provider.status = 503
+    document_id = hearing.accept(SPEECH, "talk.mp3")
+
+    assert hearing.extract(document_id) == "provider_unavailable"
+
+    view = hearing.protocol.view(document_id)
+    assert (view.state, view.tries, view.waiting_code) == (
+        State.QUEUED,
+        0,
+        "provider_unavailable:transcription_failed",
+    )
+    hearing.provider.status = 200
+    hearing.protocol.let_timers_pass()
+    assert hearing.extract(document_id) == "ok"
+
+
+def test_the_wait_that_the_provider_of_transcripts_asks_for_is_kept(hearing):
+    hearing.provider.status, hearing.provider.headers = 429, {"Retry-After": "300"}
+    document_id = hearing.accept(SPEECH, "talk.mp3")
+
+    hearing.extract(document_id)
+
+    view = hearing.protocol.view(document_id)
+    waits_s = hearing.protocol.value("SELECT EXTRACT(EPOCH FROM not_before - now()) FROM documents")
+    assert (view.waiting_code, view.tries) == ("provider_unavailable:rate_limited", 0)
+    assert 250 < waits_s <= 300
+    assert len(hearing.provider.heard) == 1
+
+
+def test_a_document_that_is_read_once_more_does_not_pay_for_its_transcript_twice(hearing, monkeypatch):
+    document_id = hearing.accept(SPEECH, "talk.mp3")
+    monkeypatch.setattr("sluice_extractor.handlers._finish", _no_database)
+    hearing.extract(document_id)
+    monkeypatch.undo()
+
+    hearing.protocol.let_timers_pass()
+    assert hearing.extract(document_id) == "ok"
+
+    assert len(hearing.provider.heard) == 1
+    assert hearing.protocol.value("SELECT count(*) FROM chunks WHERE time_start IS NOT NULL") == 1
+
+
+def _no_database(*_arguments: object) -> None:
+    raise DatabaseUnavailable("away")
+
+
+def test_cancelling_a_recording_ends_the_wait_for_its_transcript(hearing):
+    hearing.provider.hold = threading.Event()
+    document_id = hearing.accept(SPEECH, "talk.mp3")
+    hearing.deps.leases.start()
+    with ThreadPoolExecutor(1) as pool:
+        outcome = pool.submit(hearing.extract, document_id)
+        wait_until(lambda: hearing.provider.heard, "the sound is sent")
+        hearing.protocol.documents.cancel(hearing.protocol.tenant_id, document_id)
+        next(iter(hearing.deps.leases._current())).pages_done += 1  # so that the next tick looks
+
+        assert outcome.result(timeout=20) == "fenced"
+    hearing.deps.leases.close()
+    assert hearing.protocol.view(document_id).state is State.CANCELLED
+
+
+def wait_until(condition, what: str, seconds: float = 30) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, what
+        threading.Event().wait(0.02)

@@ -690,6 +690,7 @@ READS = [
     ("GET", "/status"),
     ("GET", "/chunks"),
     ("GET", "/chunks/0"),
+    ("GET", "/analysis"),
     ("GET", "/content"),
     ("HEAD", "/content"),
 ]

@@ -16,7 +16,7 @@ from sluice_local.services import CLOSING_S
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "docker-compose.yml"
 DOCKERFILES = sorted([*ROOT.glob("services/*/Dockerfile"), ROOT / "deploy/compose/embeddings/Dockerfile"])
-LOCKS = sorted([*ROOT.glob("services/*/requirements.lock"), *ROOT.glob("deploy/compose/**/*.lock")])
+LOCKS = sorted([*ROOT.glob("services/*/requirements*.lock"), *ROOT.glob("deploy/compose/**/*.lock")])
 OURS = ("migrate", "api", "reconciler", "extractor", "embedder", "nginx", "postgres", "redis", "qdrant", "embeddings")
 
 

@@ -291,3 +291,43 @@ def test_wide_characters_take_two_cells_and_columns_stay_aligned():
 
 def test_control_characters_never_reach_the_terminal():
     assert one_line("a\x1b]0;title\x07\r\nb\u202ec\u2028d") == "a ]0;title b c d"
+
+
+ANALYSIS = {
+    "object": "analysis",
+    "duration_s": 75.4,
+    "measures": {"loudness_lufs": -23.1, "speech_s": None},
+    "labels": [
+        {"label": "speech\x1b[2J", "confidence": 0.8, "votes": [{"member": "speech", "confidence": 0.8, "weight": 1}]}
+    ],
+    "members": [
+        {"name": "speech", "kind": "built_in", "reason": None},
+        {"name": "mood", "kind": "endpoint", "reason": "timeout"},
+    ],
+}
+
+
+def test_an_analysis_is_shown_with_its_votes_and_who_was_left_out(sluice, script, answered):
+    script.on("GET /v1/documents/doc_1/analysis", answered(200, ANALYSIS))
+
+    shown = sluice("analysis", "doc_1")
+
+    assert shown.returncode == 0
+    assert " ".join(said(shown).split()) == "duration 0:01:15 loudness_lufs -23.1 0.80 speech [2J (speech 0.80)"
+    assert b"mood was left out: timeout" in shown.stderr
+
+
+def test_an_analysis_is_one_json_object_for_a_script(sluice, script, answered):
+    script.on("GET /v1/documents/doc_1/analysis", answered(200, ANALYSIS))
+
+    assert json.loads(said(sluice("analysis", "doc_1", "--json"))) == ANALYSIS
+
+
+def test_a_document_without_an_analysis_says_so(sluice, script, answered):
+    problem = {"code": "no_analysis", "detail": "It is no recording, or it is not ready yet."}
+    script.on("GET /v1/documents/doc_1/analysis", answered(404, problem))
+
+    shown = sluice("analysis", "doc_1")
+
+    assert shown.returncode != 0
+    assert b"no recording" in shown.stderr

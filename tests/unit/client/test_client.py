@@ -460,3 +460,25 @@ def test_past_events_are_a_list(client, script, answered):
     [one] = client.events("doc_1")
 
     assert (one.id, one.type, one.status) == ("3", "document.status", "ready")
+
+
+# Recordings and jobs
+
+
+def test_an_analysis_is_given_as_it_was_sent(client, script, answered):
+    script.on("GET /v1/documents/doc_1/analysis", answered(200, {"kind": "audio", "duration_s": 1.5, "new": True}))
+
+    assert client.analysis("doc_1") == {"kind": "audio", "duration_s": 1.5, "new": True}
+
+
+def test_a_job_is_read_with_its_result_and_its_error(client, script, answered):
+    error = {"code": "corrupt", "message": "Damaged.", "remedy": "Save it anew.", "retryable": False}
+    body = {"id": "job_1", "kind": "ingest", "document_id": "doc_1", "created_at": "2026-11-20T11:46:01Z", "new": 1}
+    good = answered(200, body | {"status": "success", "progress": 100, "result": {"run": 7}, "error": None})
+    bad = answered(200, body | {"status": "failure", "result": None, "error": error})
+    script.on("GET /v1/jobs/job_1", good, bad)
+
+    done, failed = client.job("job_1"), client.job("job_1")
+
+    assert (done.status, done.progress, done.result, done.created_at.year) == ("success", 100, {"run": 7}, 2026)
+    assert (failed.status, failed.error.code, failed.error.remedy) == ("failure", "corrupt", "Save it anew.")

@@ -4,6 +4,8 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
 
 import psutil
 import pytest
@@ -234,12 +236,13 @@ def test_closing_the_sandbox_leaves_no_process(tmp_path):
     reading.close()
 
 
-def test_the_fork_server_has_no_environment_and_no_descriptor_of_ours(sandbox, tmp_path):
+def test_the_fork_server_has_nothing_of_our_environment_and_no_descriptor_of_ours(sandbox, tmp_path):
     with (tmp_path / "secret").open("w"):
         sandbox.start()
         server = psutil.Process(sandbox._server.pid)
 
-        assert server.environ().keys() <= {"LC_CTYPE"}
+        forbid_threads = {"OMP_THREAD_LIMIT": "1", "OPENBLAS_NUM_THREADS": "1"}
+        assert {name: value for name, value in server.environ().items() if name != "LC_CTYPE"} == forbid_threads
         assert not [file for file in server.open_files() if "secret" in file.path]
 
 
@@ -358,13 +361,18 @@ class Sent:
 
     def begin(self, part: Part) -> ChildHandle:
         results, child = os.pipe()
-        for body in next(self._children):
-            os.write(child, LENGTH.pack(len(body)) + body)
-        os.close(child)
+        writing = threading.Thread(target=write_frames, args=(child, *next(self._children)), daemon=True)
+        writing.start()
         return ChildHandle(results, socket.socketpair()[0], part)
 
     def close(self) -> None:
         pass
+
+
+def write_frames(fd: int, *bodies: bytes) -> None:
+    with os.fdopen(fd, "wb") as pipe, suppress(BrokenPipeError):
+        for body in bodies:
+            pipe.write(LENGTH.pack(len(body)) + body)
 
 
 def reading_of(*children: list[bytes], limits: ReadLimits = LIMITS) -> Reading:
@@ -372,6 +380,17 @@ def reading_of(*children: list[bytes], limits: ReadLimits = LIMITS) -> Reading:
     reading = Reading(Sent(*children), limits)
     reading.open()
     return reading
+
+
+def test_a_child_that_sends_more_sound_than_a_recording_may_have_is_not_believed():
+    minute = encoded_media(Sound(bytes(2 * 8_000 * 60), 8_000)), encoded_page(Page(None, ""))
+    limits = replace(LIMITS, max_audio_s=120)
+
+    with reading_of([HELLO, *minute * 3], limits=limits) as reading:
+        next(reading)
+        next(reading)
+        with pytest.raises(ExtractorCrashed, match="more sound"):
+            next(reading)
 
 
 def children_of(sandbox) -> list[psutil.Process]:

@@ -17,7 +17,7 @@ from sluice_client.errors import (
     UnexpectedAnswer,
     WaitTimeout,
 )
-from sluice_client.results import Chunk, Collection, Document, DocumentError, Event, Hit, Key, Progress, Status
+from sluice_client.results import Chunk, Collection, Document, DocumentError, Event, Hit, Job, Key, Progress, Status
 
 __all__ = [
     "Chunk",
@@ -32,6 +32,7 @@ __all__ = [
     "Gone",
     "Hit",
     "InvalidRequest",
+    "Job",
     "Key",
     "NotFound",
     "Progress",

@@ -286,6 +286,22 @@ def facts_of(document: Document) -> tuple[Sequence[str], Sequence[Sequence[objec
     return ("id", document.id), [(name, fact) for name, fact in facts.items() if fact not in (None, "")]
 
 
+def analysis(command: Command) -> int:
+    found, terminal = command.client.analysis(command.options.id), command.terminal
+    if terminal.as_json:
+        terminal.say(json.dumps(found, ensure_ascii=False))
+        return DONE
+    measures = {name: fact for name, fact in (found.get("measures") or {}).items() if fact is not None}
+    terminal.table(("duration", clock_of(found.get("duration_s") or 0)), list(measures.items()))
+    for label in found.get("labels") or ():
+        votes = ", ".join(f"{one_line(vote['member'])} {vote['confidence']:.2f}" for vote in label["votes"])
+        terminal.say(f"{label['confidence']:.2f}  {one_line(label['label'])}  ({votes})")
+    for member in found.get("members") or ():
+        if member["reason"]:
+            terminal.remark(f"{one_line(member['name'])} was left out: {one_line(member['reason'])}")
+    return DONE
+
+
 def search(command: Command) -> int:
     options, terminal = command.options, command.terminal
     hits = command.client.search(
@@ -526,6 +542,8 @@ def add_looking(commands: Commands, common: argparse.ArgumentParser) -> None:
     parser = add(commands, common, "show", show, "everything about one document")
     parser.add_argument("id", metavar="ID")
     parser.add_argument("--chunks", action="store_true", help="also its text, chunk by chunk")
+    parser = add(commands, common, "analysis", analysis, "what was found out about a recording")
+    parser.add_argument("id", metavar="ID")
     parser = add(commands, common, "download", download, "the original")
     parser.add_argument("id", metavar="ID")
     parser.add_argument("-o", "--output", metavar="PATH", help="default: the document's name; - for standard output")

@@ -12,7 +12,7 @@ import httpx
 
 from sluice_client import results
 from sluice_client.errors import GatewayUnreachable, RequestRefused, UnexpectedAnswer
-from sluice_client.results import Chunk, Collection, Document, Event, Hit, Key, StagePing, Status
+from sluice_client.results import Chunk, Collection, Document, Event, Hit, Job, Key, StagePing, Status
 from sluice_client.transport import Request, Transport, decoded, unreachable
 from sluice_client.uploading import Source, UploadProgress, form_of, multipart_of, opened
 from sluice_client.watching import EventStream, Progressed, StreamUnavailable, Watch
@@ -157,6 +157,19 @@ class SluiceClient:
     def chunks(self, document_id: str, *, limit: int | None = None) -> Iterator[Chunk]:
         """The document's chunks in the order of its text."""
         return map(results.chunk_from, self._items(_document(document_id, "chunks"), {}, limit=limit))
+
+    def analysis(self, document_id: str) -> Mapping[str, Any]:  # JSON, whose fields grow with the members
+        """What was found out about a recording: measures, labels with their votes, the members that were asked.
+
+        Raises:
+            NotFound: `no_analysis`: the document is no recording, or it is not ready yet.
+        """
+        found: Mapping[str, Any] = self._transport.json_of(Request("GET", _document(document_id, "analysis")))  # JSON
+        return found
+
+    def job(self, job_id: str) -> Job:
+        """What became of one request for a document."""
+        return results.job_from(self._transport.json_of(Request("GET", f"/v1/jobs/{quote(job_id, safe='')}")))
 
     def download(
         self, document_id: str, target: str | Path | BinaryIO, *, on_progress: UploadProgress | None = None

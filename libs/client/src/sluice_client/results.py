@@ -193,6 +193,24 @@ class Event:
 
 
 @dataclass(frozen=True)
+class Job:
+    """One request for a document, and what became of it."""
+
+    id: str
+    kind: str
+    status: str
+    """pending, progress, success, failure or cancelled."""
+    document_id: str
+    progress: int | None = None
+    message: str = ""
+    result: Json | None = None
+    """Of a success: its run, and the analysis of a recording."""
+    error: DocumentError | None = None
+    created_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+@dataclass(frozen=True)
 class Key:
     """An API key; `secret` is there only in the answer that made it."""
 
@@ -230,6 +248,20 @@ def document_from(body: Json, *, already_there: bool = False) -> Document:
         embedding=_embedding_from(body.get("embedding")),
         already_there=already_there,
         **_moments(body, "created_at", "started_at", "finished_at"),
+    )
+
+
+def job_from(body: Json) -> Job:
+    return Job(
+        id=str(body.get("id", "")),
+        kind=str(body.get("kind", "")),
+        status=str(body.get("status", "")),
+        document_id=str(body.get("document_id", "")),
+        progress=body.get("progress"),
+        message=str(body.get("message") or ""),
+        result=body.get("result"),
+        error=document_error_from(body.get("error")),
+        **_moments(body, "created_at", "finished_at"),
     )
 
 

@@ -60,6 +60,7 @@ class Extraction:
     pages_done: int
     pages_total: int | None
     warnings: Sequence[Mapping[str, Any]] = ()  # JSON: code and detail
+    analysis: Mapping[str, Any] | None = None  # JSON: of a recording
 
 
 @dataclass(frozen=True)
@@ -123,8 +124,9 @@ _FINISH_EXTRACTION = sa.text("""
 """)
 
 _CLOSE_RUN = sa.text("""
-    UPDATE runs SET state = 'embedding', n_chunks = :n_chunks, n_batches = :n_batches WHERE id = :run_id
-    RETURNING n_done
+    UPDATE runs SET state = 'embedding', n_chunks = :n_chunks, n_batches = :n_batches,
+                    analysis = CAST(:analysis AS jsonb)
+    WHERE id = :run_id RETURNING n_done
 """)
 
 _SET_MEDIA_TYPE = sa.text("""
@@ -277,8 +279,10 @@ _EMBED_AGAIN = sa.text(f"""
 
 # The copy keeps the number of the request that its chunks came with: by it the name and the original are found.
 _COPY_RUN = sa.text("""
-    INSERT INTO runs (id, document_id, tenant_id, collection_id, request_no, state, pipeline_hash, n_chunks, n_batches)
-    SELECT :new, document_id, tenant_id, collection_id, request_no, 'embedding', pipeline_hash, n_chunks, n_batches
+    INSERT INTO runs (id, document_id, tenant_id, collection_id, request_no, state, pipeline_hash, n_chunks, n_batches,
+                      analysis)
+    SELECT :new, document_id, tenant_id, collection_id, request_no, 'embedding', pipeline_hash, n_chunks, n_batches,
+           analysis
     FROM runs WHERE id = :old
 """)
 
@@ -355,7 +359,8 @@ class Batches:
                 {"id": document_id, "request_no": row.request_no, "media_type": extraction.media_type},
             )
             sizes = {"n_chunks": extraction.n_chunks, "n_batches": extraction.n_batches}
-            closed = one(connection, _CLOSE_RUN, run_id=run_id, **sizes)
+            analysis = None if extraction.analysis is None else orjson.dumps(extraction.analysis).decode()
+            closed = one(connection, _CLOSE_RUN, run_id=run_id, analysis=analysis, **sizes)
             reach("finish_extraction.run_closed")
             events.record(connection, [document_id], run_id=run_id, facts={"chunks": extraction.n_chunks})
             assert closed is not None, "an active run has a row"

@@ -77,6 +77,12 @@ class ChunkView:
 
 
 @dataclass(frozen=True)
+class AnalysisView:
+    run_id: int
+    analysis: Mapping[str, Any]  # JSON, as the extractor made it
+
+
+@dataclass(frozen=True)
 class DocumentQuery:
     """Which documents a list shows; None means any."""
 
@@ -97,7 +103,8 @@ _SELECT = """
            d.pages_total, COALESCE(b.chunks_done, r.n_chunks, 0) AS chunks_done, r.n_chunks AS chunks_total,
            d.error_code, d.error_detail, d.error_detail_code,
            COALESCE(b.waiting_code, CASE WHEN d.state = 'queued' AND d.not_before > now()
-                                         THEN COALESCE(d.error_code, 'backoff') END) AS waiting_code,
+                                         THEN COALESCE(d.error_code || COALESCE(':' || d.error_detail_code, ''),
+                                                       'backoff') END) AS waiting_code,
            CASE WHEN d.state = 'queued' THEN (
                SELECT count(*) + 1 FROM (
                    SELECT 1 FROM documents e
@@ -152,6 +159,12 @@ _CHUNKS = sa.text("""
     ORDER BY k.chunk_no LIMIT :limit
 """)
 
+# As everything that is shown, of the published run; None where there is none.
+_ANALYSIS = sa.text("""
+    SELECT r.id AS run_id, r.analysis FROM runs r JOIN documents d ON d.published_run = r.id
+    WHERE d.id = :id AND d.tenant_id = :tenant_id AND d.lifecycle = 'active' AND r.analysis IS NOT NULL
+""")
+
 _SECRET = sa.text("SELECT cursor_secret FROM keeper WHERE id = 1")
 
 
@@ -190,6 +203,12 @@ class Catalogue:
         with self._database.single() as connection:
             found = rows(connection, _CHUNKS, id=document_id, tenant_id=tenant_id, start=start, limit=limit)
         return [ChunkView(**row._mapping) for row in found]  # noqa: SLF001 - SQLAlchemy's documented name
+
+    def analysis_of(self, tenant_id: UUID, document_id: UUID) -> "AnalysisView | None":
+        """What was found out about the recording that the published run is of; None where that is none."""
+        with self._database.single() as connection:
+            row = one(connection, _ANALYSIS, id=document_id, tenant_id=tenant_id)
+        return None if row is None else AnalysisView(row.run_id, row.analysis)
 
     def cursor_secret(self) -> bytes:
         """What signs cursors; the same for every gateway, made by the first migration."""

@@ -25,9 +25,11 @@ PipelineError
 │   ├── ObjectStoreUnavailable
 │   ├── VectorStoreUnavailable
 │   ├── EmbeddingProviderUnavailable
+│   ├── TranscriptionUnavailable    the provider of transcripts gives none now
 │   ├── RateLimited                 carries the wait that the provider asked for
 │   ├── StorageFull                 the object store has no room
 │   └── QueueUnavailable
+├── TranscriptionRejected           the provider refuses this very sound; only that stays without text
 └── ConflictError                   someone else has already moved the document
     └── LeaseLost
 """
@@ -170,10 +172,10 @@ FAILURES: dict[FailureCode, FailureInfo] = {
     FailureCode.PROVIDER_UNAVAILABLE: _failure(
         retryable=True,
         en=(
-            "The embedding provider did not answer until the deadline.",
+            "A provider did not answer until the deadline.",
             "Retry the document when the provider is back.",
         ),
-        ko=("기한 안에 임베딩 제공자가 응답하지 않았습니다.", "제공자가 복구된 뒤 다시 시도해 주세요."),
+        ko=("기한 안에 제공자가 응답하지 않았습니다.", "제공자가 복구된 뒤 다시 시도해 주세요."),
     ),
     FailureCode.DIMENSION_MISMATCH: _failure(
         retryable=False,
@@ -199,6 +201,26 @@ FAILURES: dict[FailureCode, FailureInfo] = {
         ko=("Sluice 내부 오류가 발생했습니다.", "다시 시도하고, 계속되면 문서 id와 함께 알려 주세요."),
     ),
 }
+
+
+AUDIO_NOT_INSTALLED = "audio_not_installed"
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """What helps, in both languages."""
+
+    en: str
+    ko: str
+
+
+REMEDY_BY_DETAIL_CODE: dict[str, Remedy] = {
+    AUDIO_NOT_INSTALLED: Remedy(
+        en="The operator must run the image extractor-full, or install sluice-extractor[audio]; then retry it.",
+        ko="운영자가 extractor-full 이미지를 쓰거나 sluice-extractor[audio]를 설치한 뒤 다시 시도해 주세요.",
+    ),
+}
+"""What helps where the detail code says more than the code."""
 
 
 class PipelineError(Exception):
@@ -314,6 +336,10 @@ class EmbeddingProviderUnavailable(TransientError):
     code = FailureCode.PROVIDER_UNAVAILABLE
 
 
+class TranscriptionUnavailable(TransientError):
+    code = FailureCode.PROVIDER_UNAVAILABLE
+
+
 class RateLimited(TransientError):
     """The provider asks to wait `retry_after_s` seconds (None: it did not say how long)."""
 
@@ -332,6 +358,16 @@ class StorageFull(TransientError):
 
 class QueueUnavailable(TransientError):
     code = "unavailable"
+
+
+class TranscriptionRejected(PipelineError):
+    """The provider refuses this very sound; `is_too_large` says that a shorter one may pass."""
+
+    code = "transcription_rejected"
+
+    def __init__(self, detail: str = "", *, is_too_large: bool = False) -> None:
+        super().__init__(detail)
+        self.is_too_large = is_too_large
 
 
 class ConflictError(PipelineError):

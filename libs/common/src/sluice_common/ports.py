@@ -1,6 +1,6 @@
 """What Sluice needs of the outside world; every adapter and every fake keeps the same contract suite."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -213,6 +213,55 @@ class EmbeddingProvider(Protocol):
 
     def ping(self) -> None:
         """Raise EmbeddingProviderUnavailable unless the provider answers."""
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """What is said between two times, in seconds from the beginning of the sound."""
+
+    start_s: float
+    end_s: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """What is said in a sound, in the order of time; nobody may say anything."""
+
+    spoken: tuple[Spoken, ...]
+    language: str | None = None
+    """As the provider names it, where it does."""
+
+
+class TranscriptionProvider(Protocol):
+    """Turns speech into text."""
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+
+    @property
+    def asked_as(self) -> str:
+        """What an answer depends on beside the sound: the provider, the model and the language."""
+
+    @property
+    def longest_s(self) -> float:
+        """The longest sound for one call; shorter where the provider was found to tell no times."""
+
+    def transcribe(self, wav: bytes, *, duration_s: float, is_stopped: Callable[[], bool]) -> Transcript:
+        """Ask for the transcript of one sound.
+
+        Args:
+            wav: a WAV file with one channel of 16-bit samples.
+            duration_s: how long it is; no time in the answer lies behind it.
+            is_stopped: asked several times a second; once it says so the request is given up.
+
+        Raises:
+            RateLimited: with the wait the provider asked for.
+            TranscriptionUnavailable: no answer, or one that cannot be right.
+            TranscriptionRejected: the provider refuses this sound; a shorter one may pass.
+            LeaseLost: it was stopped.
+        """
 
 
 class TaskQueue(Protocol):

@@ -180,7 +180,8 @@ _DROP_BATCHES = sa.text("DELETE FROM batches WHERE run_id = ANY(:run_ids)")
 # Pass 1 frees the space; pass 2, after every lease and request timeout, catches what zombies wrote in between.
 # A pass counts only for who began it: another reconciler may have collected the same run meanwhile, however slowly.
 _COLLECTED = sa.text("""
-    UPDATE runs r SET gc_pass = r.gc_pass + 1, gc_at = CASE WHEN r.gc_pass = 0 THEN now() + :longest END
+    UPDATE runs r SET gc_pass = r.gc_pass + 1, gc_at = CASE WHEN r.gc_pass = 0 THEN now() + :longest END,
+                      analysis = NULL
     FROM unnest(CAST(:run_ids AS bigint[]), CAST(:passes AS int[])) AS begun(id, gc_pass)
     WHERE r.id = begun.id AND r.gc_pass = begun.gc_pass AND r.gc_at IS NOT NULL
 """)
@@ -191,6 +192,8 @@ _PURGEABLE = sa.text("""
     WHERE lifecycle = 'deleting' AND (purge_at <= now() OR purge_at > now() + :far) ORDER BY purge_at LIMIT 50
 """)
 _DROP_BATCHES_OF_DOCUMENT = sa.text("DELETE FROM batches b USING runs r WHERE r.id = b.run_id AND r.document_id = :id")
+_FORGET_ANALYSES = sa.text("UPDATE runs SET analysis = NULL WHERE document_id = :id AND analysis IS NOT NULL")
+_FORGET_TRANSCRIPTS = sa.text("DELETE FROM transcript_pieces WHERE document_id = :id")
 _FORGET_NAMES = sa.text("UPDATE originals SET name = '', sha256 = '' WHERE document_id = :id")
 _PURGED = sa.text("""
     UPDATE documents
@@ -229,6 +232,7 @@ _TRIM_KEYS = sa.text("DELETE FROM idempotency_keys WHERE expires_at < now()")
 _TRIM = (
     sa.text("DELETE FROM jobs WHERE kind = 'ping' AND created_at < now() - interval '1 hour'"),
     sa.text("DELETE FROM document_events WHERE event = 'document.progress' AND created_at < now() - interval '1 day'"),
+    sa.text("DELETE FROM transcript_pieces WHERE created_at < now() - interval '7 days'"),
 )
 
 # What was deleted and purged long ago, with its history; a run of it that is still to be collected keeps it.
@@ -471,6 +475,8 @@ class Reconciling:
                 began = {"purge_pass": row.purge_pass, "longest": self._times.longest}
                 if one(connection, _PURGED, id=row.id, **began) is not None:
                     connection.execute(_DROP_BATCHES_OF_DOCUMENT, {"id": row.id})
+                    connection.execute(_FORGET_ANALYSES, {"id": row.id})
+                    connection.execute(_FORGET_TRANSCRIPTS, {"id": row.id})
                     connection.execute(_FORGET_NAMES, {"id": row.id})
         return len(found)
 
@@ -515,7 +521,7 @@ class Reconciling:
             return set(keys) - {row.storage_key for row in rows(connection, _KNOWN_KEYS, keys=list(keys))}
 
     def trim(self, *, history_kept: timedelta = HISTORY_KEPT) -> None:
-        """Forget old idempotency keys, pings and progress events.
+        """Forget old idempotency keys, pings, progress events and pieces of transcripts.
 
         Of documents that were deleted, and of runs that were replaced, the rows go when they are older than
         *history_kept*.

@@ -194,6 +194,7 @@ runs = sa.Table(
     _count("gc_pass"),
     _moment("created_at", now=True),
     _moment("published_at", nullable=True),
+    sa.Column("analysis", pg.JSONB),  # what an ensemble found out about a recording
     sa.CheckConstraint(_one_of("state", RunState), name="state"),
     sa.CheckConstraint("n_done >= 0", name="n_done_not_negative"),
     sa.CheckConstraint("n_batches IS NULL OR n_done <= n_batches", name="n_done_at_most_n_batches"),
@@ -251,6 +252,16 @@ chunks = sa.Table(
     sa.Column("boxes", pg.JSONB),
     sa.ForeignKeyConstraint(["run_id", "batch_no"], ["batches.run_id", "batches.batch_no"], ondelete="CASCADE"),
     sa.Index("ix_chunks_batch", "run_id", "batch_no"),
+)
+
+transcript_pieces = sa.Table(
+    "transcript_pieces",
+    metadata,
+    sa.Column("document_id", sa.ForeignKey("documents.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("key", sa.LargeBinary, primary_key=True),  # of the sound, and of how it was asked for
+    sa.Column("transcript", pg.JSONB, nullable=False),
+    _moment("created_at", now=True),
+    sa.Index("ix_transcript_pieces_created", "created_at"),
 )
 
 document_events = sa.Table(

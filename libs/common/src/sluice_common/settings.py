@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
@@ -98,6 +98,7 @@ class LimitsSettings(Section):
     max_pages: int = Field(default=5_000, ge=1, description="More pages fail with `too_many_pages`.")
     max_text_chars: int = Field(default=50_000_000, ge=1, description="More text fails with `too_large`.")
     max_chunks: int = Field(default=50_000, ge=1, description="More chunks fail with `too_large`.")
+    max_audio_s: float = Field(default=14_400, gt=0, le=86_400, description="Longer recordings fail with `too_large`.")
     min_free_bytes: int = Field(default=256 * 2**20, ge=0, description="Less free disk refuses uploads.")
     min_free_percent: float = Field(default=1, ge=0, le=100, description="Less free disk refuses uploads too.")
     max_waiting_documents: int = Field(
@@ -133,6 +134,61 @@ class ExtractionSettings(Section):
     wall_clock_per_page_s: float = Field(default=5, ge=0, description="... plus this for each page ...")
     wall_clock_max_s: float = Field(default=3600, gt=0, description="... and never more than this.")
     batch_chunks: int = Field(default=128, ge=1, le=2048, description="Chunks forwarded in one batch.")
+
+
+class AudioEndpoint(Section):
+    """A member of the ensemble that answers over HTTP."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$")
+    url: HttpUrl
+    api_key: SecretStr | None = None
+    weight: float = Field(default=1, ge=0, le=1000)
+    timeout_s: float = Field(default=60, gt=0, le=3600)
+
+
+class AudioSettings(Section):
+    endpoints: tuple[AudioEndpoint, ...] = Field(
+        default=(), description="Predictors that answer over HTTP, as JSON: `name`, `url`, `weight`, `timeout_s`."
+    )
+    weights: dict[str, Annotated[float, Field(ge=0, le=1000)]] = Field(
+        default={}, description='Weights of the other members, as JSON, `{"speech": 2}`; 0 leaves one out.'
+    )
+    predict_timeout_s: float = Field(
+        default=60, gt=0, le=3600, description="Longest that a predictor of your own may take for one recording."
+    )
+    start_timeout_s: float = Field(default=300, gt=0, le=3600, description="Longest that it may take to start.")
+    work_root: Path | None = Field(
+        default=None, description="Where recordings lie while members hear them; the system's temporary folder."
+    )
+
+    @field_validator("endpoints")
+    @classmethod
+    def _have_names_of_their_own(cls, endpoints: tuple[AudioEndpoint, ...]) -> tuple[AudioEndpoint, ...]:
+        if len({endpoint.name for endpoint in endpoints}) < len(endpoints):
+            raise ValueError("two endpoints have the same name")
+        return endpoints
+
+
+class TranscriptionSettings(Section):
+    base_url: HttpUrl | None = Field(
+        default=None, description="Any OpenAI-compatible API that transcribes, up to and with `/v1`; none when unset."
+    )
+    api_key: SecretStr = Field(default=SecretStr("none"), description="Key of that provider.")
+    model: str = Field(default="whisper-1", min_length=1, description="Name of the transcription model.")
+    language: str | None = Field(
+        default=None,
+        pattern=r"^[a-z]{2,3}$",
+        description="What is spoken, such as `ko`; the model finds out when unset.",
+    )
+    timeout_s: float = Field(default=300, gt=0, le=3600, description="Longest wait for one answer.")
+    piece_s: float = Field(default=300, ge=20, le=1200, description="Longest piece of a recording in one request.")
+    max_in_flight: int = Field(default=2, ge=1, le=32, description="Pieces of one recording under way at once.")
+
+    @field_validator("base_url", "language", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: object) -> object:
+        """Where settings are passed on by name, such as in Compose, what nobody set is empty."""
+        return None if value == "" else value
 
 
 class EmbedderSettings(Section):
@@ -193,6 +249,8 @@ SECTIONS: dict[str, type[Section]] = {
     "limits": LimitsSettings,
     "chunking": ChunkingSettings,
     "extraction": ExtractionSettings,
+    "audio": AudioSettings,
+    "transcription": TranscriptionSettings,
     "embedder": EmbedderSettings,
     "times": TimesSettings,
     "reconciler": ReconcilerSettings,

@@ -16,6 +16,7 @@ from sluice_api.routes.collections import collection_routes
 from sluice_api.routes.documents import document_routes
 from sluice_api.routes.events import event_routes
 from sluice_api.routes.health import health_routes
+from sluice_api.routes.jobs import job_routes
 from sluice_api.routes.page import page_routes
 from sluice_api.routes.search import search_routes
 from sluice_api.tracing import Tracing
@@ -67,6 +68,7 @@ def _add_routes(app: FastAPI, deps: ApiDeps) -> None:
     app.include_router(page_routes())
     app.include_router(document_routes(deps))
     app.include_router(event_routes(deps))
+    app.include_router(job_routes(deps))
     app.include_router(search_routes(deps))
     app.include_router(collection_routes(deps))
     app.include_router(admin_routes(deps))

@@ -1,13 +1,13 @@
 """What a person is told about a document, in English or Korean."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from starlette.requests import Request
 
 from sluice_common.catalogue import DocumentView
-from sluice_common.errors import FAILURES, FailureCode, FailureText
+from sluice_common.errors import FAILURES, REMEDY_BY_DETAIL_CODE, FailureCode, FailureText
 from sluice_common.status import Lifecycle, State
 
 Language = Literal["en", "ko"]
@@ -92,10 +92,12 @@ def message_of(view: DocumentView, language: Language) -> str:
     return _MESSAGES[view.state](view, language)
 
 
-def failure_text(code: FailureCode, language: Language) -> FailureText:
-    """The code's sentence and its remedy."""
+def failure_text(code: FailureCode, language: Language, detail_code: str | None = None) -> FailureText:
+    """The code's sentence and its remedy; that of the detail code, where it has one of its own."""
     failure = FAILURES[code]
-    return failure.ko if language == "ko" else failure.en
+    text = failure.ko if language == "ko" else failure.en
+    remedy = REMEDY_BY_DETAIL_CODE.get(detail_code or "")
+    return text if remedy is None else replace(text, remedy=remedy.ko if language == "ko" else remedy.en)
 
 
 def failure_code_of(view: DocumentView) -> FailureCode:
@@ -130,7 +132,7 @@ def _embedding(view: DocumentView, language: Language) -> str:
 
 
 def _failed(view: DocumentView, language: Language) -> str:
-    text = failure_text(failure_code_of(view), language)
+    text = failure_text(failure_code_of(view), language, view.error_detail_code)
     return f"{text.sentence} {text.remedy}"
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -18,16 +19,19 @@ from sluice_api.messages import (
 )
 from sluice_api.schemas import Json, JsonResponse, page_of
 from sluice_common import ids
-from sluice_common.catalogue import ChunkView, DocumentView
+from sluice_common.catalogue import AnalysisView, ChunkView, DocumentView
 from sluice_common.errors import FAILURES
+from sluice_common.jobs import JobView
 from sluice_common.status import State, Status, stage_of, status_of
 
 __all__ = [
     "Language",
     "accepted_message",
+    "analysis_json",
     "chunk_json",
     "document_json",
     "etag_of",
+    "job_json",
     "language_of",
     "list_answer",
     "message_of",
@@ -38,6 +42,16 @@ __all__ = [
 
 UNREADABLE_PAGE = "page_unreadable"
 """The warning that names a page, in its member `page`, whose text is missing."""
+
+_JOB_STATUSES = {
+    State.QUEUED: "pending",
+    State.EXTRACTING: "progress",
+    State.EMBEDDING: "progress",
+    State.VERIFYING: "progress",
+    State.COMPLETED: "success",
+    State.FAILED: "failure",
+    State.CANCELLED: "cancelled",
+}
 
 _WAITING_REASONS = {
     "provider_unavailable": "provider_down",
@@ -127,6 +141,42 @@ def chunk_json(chunk: ChunkView) -> Json:
     }
 
 
+def analysis_json(document_id: UUID, found: AnalysisView) -> Json:
+    """What was found out about a recording, and by which run."""
+    return {
+        "object": "analysis",
+        "document_id": ids.shown("doc", document_id),
+        "run": found.run_id,
+        **found.analysis,
+    }
+
+
+def job_json(job: JobView, view: DocumentView, language: Language) -> Json:
+    """One request for a document; *view* is the document as the job left it, or as it is while the job goes on."""
+    status = _JOB_STATUSES[view.state]
+    return {
+        "id": ids.shown("job", job.id),
+        "object": "job",
+        "kind": job.kind,
+        "status": status,
+        "document_id": ids.shown("doc", job.document_id),
+        "progress": 100 if status == "success" else view.percent if job.is_newest else None,
+        "message": message_of(view, language),
+        "result": _job_result(job) if status == "success" else None,
+        "error": _error_json(view, language),
+        "created_at": moment_json(job.created_at),
+        "finished_at": moment_json(job.finished_at),
+    }
+
+
+def _job_result(job: JobView) -> Json:
+    found = None
+    if job.run_id is not None and job.analysis is not None:
+        found = analysis_json(job.document_id, AnalysisView(job.run_id, job.analysis))
+    shown = ids.shown("doc", job.document_id)
+    return {"document_id": shown, "run": job.run_id, "total_chunks": job.n_chunks, "analysis": found}
+
+
 def etag_of(view: DocumentView) -> str:
     """The strong entity tag of the row's version; also the one that a change must name in `If-Match`."""
     return f'"{view.row_version}"'
@@ -183,7 +233,7 @@ def _error_json(view: DocumentView, language: Language) -> Json | None:
     if view.state is not State.FAILED:
         return None  # a setback that is tried again is shown as what the document waits for
     code = failure_code_of(view)
-    text = failure_text(code, language)
+    text = failure_text(code, language, view.error_detail_code)
     return {
         "code": code.value,
         "message": text.sentence,

@@ -41,6 +41,7 @@ TITLES: dict[str, str] = {
     "unauthenticated": "A valid API key is needed",
     "forbidden": "The API key may not do this",
     "not_found": "There is no such thing",
+    "no_analysis": "The document has no analysis",
     "method_not_allowed": "The path does not know this method",
     "request_timeout": "The request came too slowly",
     "document_exists": "The document is already there",

@@ -276,6 +276,61 @@ CHUNK_EXAMPLE: Json = {
     "boxes": None,
 }
 
+ANALYSIS_EXAMPLE: Json = {
+    "object": "analysis",
+    "document_id": _ID,
+    "run": 7,
+    "kind": "audio",
+    "duration_s": 9.993,
+    "recording": {
+        "container": "mp3",
+        "codec": "mp3",
+        "sample_rate": 44100,
+        "channels": 1,
+        "has_video": False,
+        "tags": {"title": "Shakespeare on Scenery", "artist": "Oscar Wilde"},
+    },
+    "measures": {
+        "loudness_lufs": -27.87,
+        "peak_dbfs": -8.58,
+        "clipped_ratio": 0.0,
+        "silence_s": 2.9,
+        "speech_s": 6.985,
+    },
+    "silences": [[0.0, 0.9], [2.7, 3.3], [4.3, 5.2], [7.1, 7.6]],
+    "speeches": [[1.088, 2.72], [3.328, 4.544], [5.248, 7.04], [7.648, 9.993]],
+    "labels": [
+        {
+            "label": "speech",
+            "confidence": 0.95,
+            "votes": [
+                {"member": "speech", "confidence": 1.0, "weight": 1.0},
+                {"member": "audioset", "confidence": 0.9, "weight": 1.0},
+            ],
+        }
+    ],
+    "members": [
+        {"name": "speech", "kind": "built_in", "weight": 1.0, "outcome": "ok", "reason": None},
+        {"name": "audioset", "kind": "endpoint", "weight": 1.0, "outcome": "ok", "reason": None},
+        {"name": "mood", "kind": "installed", "weight": 2.0, "outcome": "left_out", "reason": "timeout"},
+    ],
+    "transcript": {"outcome": "ok", "model": "whisper-1", "language": "english"},
+}
+
+JOB_EXAMPLE: Json = {
+    "id": _JOB,
+    "object": "job",
+    "kind": "ingest",
+    "status": "success",
+    "document_id": _ID,
+    "progress": 100,
+    "message": "The document is ready.",
+    "result": {"document_id": _ID, "run": 7, "total_chunks": 3, "analysis": None},
+    "error": None,
+    "created_at": "2026-11-20T11:46:01Z",
+    "finished_at": "2026-11-20T11:46:09Z",
+}
+
 DELETED_EXAMPLE: Json = {"id": _ID, "status": "deleting"}
 
 PROBLEM_EXAMPLE: Json = {

@@ -104,6 +104,8 @@ class Chunker:
             The chunks that became certain, in order.
         """
         ended = self._end_sheet_or_slide() if _is_elsewhere(page.place, self._place) else []
+        if page.text and self._place.time_start is not None and page.place.time_start is None:
+            ended += self._end_times()
         self._place = page.place
         if not self._is_first_page and page.number is not None:
             self._text += PAGE_SEPARATOR
@@ -127,6 +129,12 @@ class Chunker:
         chunks = list(self._cut(is_last=True))
         self._last_start = -1
         self._sections = _Sections()
+        return chunks
+
+    def _end_times(self) -> list[Chunk]:
+        """Cut all that is said at some time; what follows, of no time, stands below the same headings."""
+        chunks = list(self._cut(is_last=True))
+        self._last_start = -1
         return chunks
 
     def _cut(self, *, is_last: bool) -> Iterator[Chunk]:

@@ -38,3 +38,5 @@ class ExtractorDeps:
     owner: str
     """Who holds the leases: host and process."""
     spans: Spans = NO_SPANS
+    wants_sound: bool = False
+    """Whether one of the enrichments hears recordings."""

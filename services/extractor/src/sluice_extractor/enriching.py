@@ -1,8 +1,9 @@
 """Turns what pages hold besides text into text, while they pass."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
+from uuid import UUID
 
 from sluice_extractor.parsing.page import Page, Remark
 
@@ -12,6 +13,12 @@ class Findings:
     """What is found out about a document as a whole; complete when the pages are exhausted."""
 
     remarks: list[Remark] = field(default_factory=list)
+    analysis: dict[str, Any] | None = None  # JSON
+    """What was found out about a recording."""
+    document_id: UUID | None = None
+    """Whose findings these are; None where nobody keeps anything for it."""
+    is_stopped: Callable[[], bool] = lambda: False
+    """Whether nobody waits for the pages any more; who waits for others asks it several times a second."""
 
 
 class Enrichment(Protocol):
@@ -24,8 +31,10 @@ class Enrichment(Protocol):
         """
 
 
-def enriched(pages: Iterator[Page], enrichments: Sequence[Enrichment], findings: Findings) -> Iterator[Page]:
-    """The pages after each of *enrichments*, one behind the other."""
+def enriched(
+    pages: Iterator[Page], enrichments: Sequence[Enrichment], findings: Findings
+) -> Generator[Page, None, None]:
+    """The pages after each of *enrichments*, one behind the other; closing it ends all of them at once."""
     for enrichment in enrichments:
         pages = enrichment.enriched(pages, findings)
-    return pages
+    yield from pages

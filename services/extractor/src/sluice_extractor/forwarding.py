@@ -1,6 +1,7 @@
 """Hands the chunks of one run to the embedder, batch by batch, while its document is still being read."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sluice_common.batches import Batches, Extraction, NewBatch, NewChunk
 from sluice_common.contract import EmbedBatch, VerifyRun
@@ -45,7 +46,15 @@ class Forwarder:
         while len(self._waiting) > self._batch_chunks:
             self._forward(self._next_batch())
 
-    def finish(self, *, media_type: str, pages_done: int, pages_total: int | None, remarks: Sequence[Remark]) -> None:
+    def finish(
+        self,
+        *,
+        media_type: str,
+        pages_done: int,
+        pages_total: int | None,
+        remarks: Sequence[Remark],
+        analysis: Mapping[str, Any] | None = None,
+    ) -> None:
         """Store what is left and close the run; may be repeated when the outcome is unknown.
 
         Raises:
@@ -60,6 +69,7 @@ class Forwarder:
             pages_done=pages_done,
             pages_total=pages_total,
             warnings=[_shown(remark) for remark in remarks],
+            analysis=analysis,
         )
         state = self._batches.finish_extraction(self._claim.document_id, self._claim.run_id, self._last, extraction)
         if state is None:

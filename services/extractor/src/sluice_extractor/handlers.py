@@ -1,12 +1,13 @@
 """Extracts one document: claim, read, chunk, forward, finish, or say why not."""
 
+from contextlib import closing
 from datetime import timedelta
 
 import structlog
 
 from sluice_common.contract import ExtractDocument, PingExtractor
 from sluice_common.documents import ExtractionClaim, Setback
-from sluice_common.errors import CrashError, FailureCode, LeaseLost, NoText, PermanentError, PipelineError
+from sluice_common.errors import CrashError, FailureCode, LeaseLost, NoText, PermanentError, PipelineError, RateLimited
 from sluice_common.patience import full_jitter, until_database_answers
 from sluice_extractor.chunking import Chunker
 from sluice_extractor.deps import ExtractorDeps
@@ -63,13 +64,16 @@ def _read_and_forward(claim: ExtractionClaim, holding: Holding, deps: ExtractorD
     )
     with deps.objects.local_copy(claim.storage_key) as path:
         wants_media = bool(claim.options.get("multimodal"))
-        request = ReadRequest(path, claim.name, claim.declared_type, deps.extraction.pdf_reader, wants_media)
+        request = ReadRequest(
+            path, claim.name, claim.declared_type, deps.extraction.pdf_reader, wants_media, deps.wants_sound
+        )
         with deps.sandbox.read(request, holding.begin) as reading:
             holding.open(reading.pages_total)
-            findings = Findings()
-            for page in enriched(reading, deps.enrichments, findings):
-                forwarder.take(chunker.feed(page))
-                holding.pages_done += 1
+            findings = Findings(document_id=claim.document_id, is_stopped=lambda: holding.stopped is not None)
+            with closing(enriched(reading, deps.enrichments, findings)) as pages:
+                for page in pages:
+                    forwarder.take(chunker.feed(page))
+                    holding.pages_done += 1
             forwarder.take(chunker.finish())
             _finish(forwarder, reading, findings, holding, deps)
 
@@ -84,6 +88,7 @@ def _finish(forwarder: Forwarder, reading: Reading, findings: Findings, holding:
             pages_done=holding.pages_done,
             pages_total=reading.pages_total,
             remarks=[*reading.remarks, *findings.remarks],
+            analysis=findings.analysis,
         ),
         patience=deps.times.give_up,
     )
@@ -118,7 +123,7 @@ def _setback_of(error: PipelineError, claim: ExtractionClaim, deps: ExtractorDep
         detail_code=error.detail_code,
         is_permanent=is_permanent,
         costs_a_try=is_own_doing,
-        wait=_pause_after(claim, deps) if is_own_doing else _pause_for_others(claim, deps),
+        wait=_pause_after(claim, deps) if is_own_doing else max(_pause_for_others(claim, deps), _asked_for(error)),
     )
 
 
@@ -130,6 +135,10 @@ def _pause_after(claim: ExtractionClaim, deps: ExtractorDeps) -> timedelta:
 def _pause_for_others(claim: ExtractionClaim, deps: ExtractorDeps) -> timedelta:
     pause = deps.times.grace / 2
     return pause + full_jitter(claim.tries + 2, base=pause, longest=deps.times.lease)
+
+
+def _asked_for(error: PipelineError) -> timedelta:
+    return timedelta(seconds=(error.retry_after_s or 0) if isinstance(error, RateLimited) else 0)
 
 
 def _chunker_for(claim: ExtractionClaim, deps: ExtractorDeps) -> Chunker:

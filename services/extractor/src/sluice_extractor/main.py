@@ -7,7 +7,7 @@ import sys
 from contextlib import ExitStack
 
 from sluice_common import __version__
-from sluice_common.adapters.build import build_object_store, build_spans
+from sluice_common.adapters.build import build_object_store, build_spans, build_transcription
 from sluice_common.agreement import check_lease
 from sluice_common.batches import Batches
 from sluice_common.contract import EXTRACT_QUEUE
@@ -20,10 +20,17 @@ from sluice_common.migrations import check_schema
 from sluice_common.service import run_service
 from sluice_common.tasks import DramatiqQueue, OnShutdown, StageWorker, open_broker
 from sluice_common.times import Times, times_of
+from sluice_common.transcripts import Transcripts
 from sluice_extractor.actors import register
 from sluice_extractor.deps import ExtractorDeps
 from sluice_extractor.leases import Leases
+from sluice_extractor.listening.analysing import Analysis
+from sluice_extractor.listening.ensemble import Ensemble
+from sluice_extractor.listening.members import open_members
+from sluice_extractor.listening.transcribing import NoTranscription, Transcription
+from sluice_extractor.listening.work_folders import WorkFolders
 from sluice_extractor.metrics import ExtractionMetrics
+from sluice_extractor.parsing.audio import can_read_recordings
 from sluice_extractor.sandbox import ReadLimits, Sandbox
 from sluice_extractor.settings import ExtractorSettings
 
@@ -45,12 +52,17 @@ def build(settings: ExtractorSettings, stack: ExitStack) -> StageWorker:
     broker = open_broker(settings.broker, OnShutdown(leases.release_all))
     stack.callback(broker.close)
     tries = {"max_tries": settings.times.max_tries, "max_losses": settings.times.max_losses}
+    metrics = ExtractionMetrics(registry)
+    members = open_members(settings.audio, stack) if can_read_recordings() else []
+    ensemble = Ensemble(members, settings.audio.weights)
+    transcription = _transcription(settings, Transcripts(database), metrics)
     deps = ExtractorDeps(
         documents=Documents(database, times, **tries),
         batches=Batches(database, times),
         objects=build_object_store(settings.objects),
         sandbox=sandbox,
-        enrichments=(),
+        enrichments=(Analysis(ensemble, _work_folders(settings)), transcription),
+        wants_sound=ensemble.wants_sound or isinstance(transcription, Transcription),
         leases=leases,
         hints=Hints(DramatiqQueue(broker)),
         pings=Pings(database),
@@ -58,7 +70,7 @@ def build(settings: ExtractorSettings, stack: ExitStack) -> StageWorker:
         chunking=settings.chunking,
         extraction=settings.extraction,
         max_chunks=settings.limits.max_chunks,
-        metrics=ExtractionMetrics(registry),
+        metrics=metrics,
         pipeline_hash=_pipeline_hash(settings),
         owner=f"{socket.gethostname()}:{os.getpid()}",
         spans=build_spans(settings.tracing, "extractor", stack),
@@ -83,6 +95,21 @@ def _open_leases(settings: ExtractorSettings, times: Times, stack: ExitStack) ->
     return leases
 
 
+def _transcription(
+    settings: ExtractorSettings, transcripts: Transcripts, metrics: ExtractionMetrics
+) -> Transcription | NoTranscription:
+    provider = build_transcription(settings.transcription) if can_read_recordings() else None
+    if provider is None:  # the settings may be shared with extractors that have the decoder and the HTTP client
+        return NoTranscription()
+    return Transcription(provider, transcripts, metrics, max_in_flight=settings.transcription.max_in_flight)
+
+
+def _work_folders(settings: ExtractorSettings) -> WorkFolders:
+    folders = WorkFolders(settings.audio.work_root)
+    folders.sweep()  # of extractors that were killed
+    return folders
+
+
 def _pipeline_hash(settings: ExtractorSettings) -> str:
     made_by = f"{__version__}:{settings.extraction.pdf_reader}"
     return hashlib.blake2b(made_by.encode(), digest_size=8).hexdigest()
@@ -102,6 +129,7 @@ def _read_limits(settings: ExtractorSettings) -> ReadLimits:
         wall_clock_max_s=extraction.wall_clock_max_s,
         max_pages=settings.limits.max_pages,
         max_text_chars=settings.limits.max_text_chars,
+        max_audio_s=settings.limits.max_audio_s,
     )
 
 

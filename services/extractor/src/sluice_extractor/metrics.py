@@ -16,6 +16,13 @@ class ExtractionMetrics:
             registry=registry,
         )
 
+        self._transcribed = Counter(
+            "sluice_transcribed_seconds", "Seconds of sound that a provider transcribed.", registry=registry
+        )
+
+    def count_transcribed(self, seconds: float) -> None:
+        self._transcribed.inc(seconds)
+
     def count_pages(self, pages: int) -> None:
         self._pages.inc(pages)
 

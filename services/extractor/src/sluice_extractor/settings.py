@@ -1,11 +1,13 @@
 """The extractor's settings."""
 
 from sluice_common.settings import (
+    AudioSettings,
     ChunkingSettings,
     ExtractionSettings,
     LimitsSettings,
     ObjectsSettings,
     ServiceSettings,
+    TranscriptionSettings,
 )
 
 
@@ -14,3 +16,5 @@ class ExtractorSettings(ServiceSettings):
     limits: LimitsSettings = LimitsSettings()
     chunking: ChunkingSettings = ChunkingSettings()
     extraction: ExtractionSettings = ExtractionSettings()
+    audio: AudioSettings = AudioSettings()
+    transcription: TranscriptionSettings = TranscriptionSettings()

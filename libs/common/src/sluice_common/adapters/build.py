@@ -6,8 +6,15 @@ from typing import TYPE_CHECKING
 
 from sluice_common.adapters.ensured import EnsuredVectorStore
 from sluice_common.adapters.filesystem import FilesystemObjectStore
-from sluice_common.ports import ObjectStore, VectorStore
-from sluice_common.settings import EmbeddingsSettings, ObjectsSettings, QdrantSettings, SettingsError, TracingSettings
+from sluice_common.ports import ObjectStore, TranscriptionProvider, VectorStore
+from sluice_common.settings import (
+    EmbeddingsSettings,
+    ObjectsSettings,
+    QdrantSettings,
+    SettingsError,
+    TracingSettings,
+    TranscriptionSettings,
+)
 from sluice_common.spans import NO_SPANS, Spans
 
 if TYPE_CHECKING:
@@ -38,6 +45,15 @@ def build_spans(settings: TracingSettings, service: str, stack: ExitStack) -> Sp
     spans = OtlpSpans(settings, service=service)
     stack.callback(spans.close)
     return spans
+
+
+def build_transcription(settings: TranscriptionSettings) -> TranscriptionProvider | None:
+    """The provider of transcripts; None where none is configured. Nothing is sent yet."""
+    if settings.base_url is None:
+        return None
+    from sluice_common.adapters.openai_transcription import OpenAITranscription  # noqa: PLC0415 - needs an HTTP client
+
+    return OpenAITranscription(settings)
 
 
 def build_embeddings(settings: EmbeddingsSettings) -> "OpenAIEmbeddings":

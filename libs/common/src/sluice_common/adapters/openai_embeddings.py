@@ -1,15 +1,11 @@
 """Embeddings from any server that speaks OpenAI's protocol, every answer checked before it is believed."""
 
-import ipaddress
 import logging
-import math
 import re
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx2
@@ -19,6 +15,7 @@ import orjson
 import pybase64
 from numpy.typing import NDArray
 
+from sluice_common.adapters.provider_http import is_this_machine, number_in, wait_asked_for
 from sluice_common.errors import (
     DimensionMismatch,
     EmbeddingProviderUnavailable,
@@ -147,7 +144,7 @@ class _BoundedClient(httpx2.Client):
         super().__init__(
             timeout=settings.timeout_s,
             follow_redirects=False,  # the key and the texts go to the configured host only
-            trust_env=not _is_this_machine(settings.base_url.host),
+            trust_env=not is_this_machine(settings.base_url.host),
             limits=httpx2.Limits(
                 max_connections=settings.max_in_flight + 1,  # one more for `ping`
                 max_keepalive_connections=settings.max_in_flight + 1,
@@ -184,15 +181,6 @@ def _read_within(response: httpx2.Response, deadline: float) -> bytes:
         if time.monotonic() > deadline:
             raise httpx2.ReadTimeout("the answer drips", request=response.request)
     return b"".join(pieces)
-
-
-def _is_this_machine(host: str | None) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address((host or "").strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def _keep_texts_out_of_logs() -> None:
@@ -268,7 +256,7 @@ def _to_unit_length(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _named_by_status(error: openai.APIStatusError) -> PipelineError:
     if error.status_code == _RATE_LIMITED:
-        return RateLimited("the provider asks to wait", retry_after_s=_wait_asked_for(error.response.headers))
+        return RateLimited("the provider asks to wait", retry_after_s=wait_asked_for(error.response.headers))
     if error.status_code in _REJECTED:
         return EmbeddingRejected(f"the provider answered {error.status_code}", detail_code=f"http_{error.status_code}")
     return _unavailable_by_status(error)
@@ -317,8 +305,8 @@ def _allowed_rate(headers: httpx2.Headers, tokens: float | None) -> float | None
 
 
 def _rate_of(headers: httpx2.Headers, unit: str, units_per_request: float | None) -> float | None:
-    limit = _number_in(headers.get(f"x-ratelimit-limit-{unit}"))
-    remaining = _number_in(headers.get(f"x-ratelimit-remaining-{unit}"))
+    limit = number_in(headers.get(f"x-ratelimit-limit-{unit}"))
+    remaining = number_in(headers.get(f"x-ratelimit-remaining-{unit}"))
     reset_s = _duration_in(headers.get(f"x-ratelimit-reset-{unit}"))
     if limit is None or remaining is None or not reset_s or not units_per_request:
         return None
@@ -333,40 +321,6 @@ _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|h|m|s))+")
 def _duration_in(value: str | None) -> float | None:
     """Seconds, from a number of them or from what OpenAI writes: `20ms`, `1.5s`, `6m0s`."""
     if value is None or not _DURATION.fullmatch(value):
-        return _number_in(value)
+        return number_in(value)
     parts = re.findall(r"([\d.]+)(ms|h|m|s)", value)
     return sum(float(number) * _SECONDS_IN[unit] for number, unit in parts)
-
-
-def _wait_asked_for(headers: httpx2.Headers) -> float | None:
-    """Seconds, from `retry-after-ms`, or from `Retry-After` as a number or as a date; None when it says neither."""
-    for name, unit_s in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        number = _number_in(headers.get(name))
-        if number is not None:
-            return number * unit_s
-    return _seconds_until(headers.get("retry-after"), headers.get("date"))
-
-
-def _number_in(value: str | None) -> float | None:
-    try:
-        number = float(value or "")
-    except ValueError:
-        return None
-    return max(number, 0.0) if math.isfinite(number) else None
-
-
-def _seconds_until(when: str | None, now: str | None) -> float | None:
-    until = _moment_in(when)
-    if until is None:
-        return None
-    # By the provider's own clock, where it tells the time: ours may be wrong.
-    since = _moment_in(now) or datetime.now(UTC)
-    return max((until - since).total_seconds(), 0.0)
-
-
-def _moment_in(value: str | None) -> datetime | None:
-    try:
-        moment = parsedate_to_datetime(value or "")
-    except ValueError:
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -25,6 +25,7 @@ from sluice_api.multipart import FormReader, boundary_of
 from sluice_api.polling import poll_document
 from sluice_api.presenting import (
     accepted_message,
+    analysis_json,
     chunk_json,
     document_json,
     etag_of,
@@ -80,6 +81,7 @@ def document_routes(deps: ApiDeps) -> APIRouter:
     _add_list(router, deps)
     _add_document(router, deps)
     _add_chunks(router, deps)
+    _add_analysis(router, deps)
     _add_content(router, deps)
     _add_deletion(router, deps)
     _add_moves(router, deps, backpressure)
@@ -311,6 +313,24 @@ def _add_chunks(router: APIRouter, deps: ApiDeps) -> None:
         if not found or found[0].chunk_no != number:
             raise not_found("chunk")
         return JsonResponse(chunk_json(found[0]))
+
+
+def _add_analysis(router: APIRouter, deps: ApiDeps) -> None:
+    @router.get(
+        "/{document_id}/analysis",
+        summary="Read what was found out about a recording",
+        responses={
+            200: answer("The analysis of the published run.", schemas.ANALYSIS_EXAMPLE),
+            404: refusal("There is no such document, or it has no analysis (`no_analysis`)."),
+            410: _GONE[410],
+        },
+    )
+    def read_analysis(principal: Reader, document_id: str) -> Response:
+        view = find_document(deps, principal, document_id)
+        found = deps.catalogue.analysis_of(principal.tenant_id, view.id)
+        if found is None:
+            raise Problem(404, "no_analysis", "It is no recording, or it is not ready yet.")
+        return JsonResponse(analysis_json(view.id, found))
 
 
 def _add_content(router: APIRouter, deps: ApiDeps) -> None:

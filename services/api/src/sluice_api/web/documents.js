@@ -1,6 +1,7 @@
 // The list of documents: uploads on their way and what has been accepted, each kept up to date.
 
 import { act, ask, downloadOriginal, followEvents, Refused, upload } from "./gateway.js";
+import { analysisOf, isRecording } from "./analysis.js";
 import { byId, element, say, setText } from "./elements.js";
 import { counted, durationOf, sizeOf, word } from "./words.js";
 
@@ -79,11 +80,12 @@ class Row {
     this.problem = element("p", "document-problem");
     this.remedy = element("p", "document-remedy");
     this.actions = element("div", "document-actions");
+    this.analysis = element("div", "document-analysis");
     this.progress.max = 100;
     this.bar.append(this.progress, this.percent);
     const head = element("div", "document-head");
     head.append(this.name, this.badge);
-    this.node.append(head, this.bar, this.message, this.facts, this.problem, this.remedy, this.actions);
+    this.node.append(head, this.bar, this.message, this.facts, this.problem, this.remedy, this.actions, this.analysis);
   }
 
   moves() {
@@ -110,6 +112,15 @@ class Row {
     setText(this.problem, error ? error.message || this.document.message || error.code : "");
     setText(this.remedy, error?.remedy ?? "");
     this.drawActions();
+    if (!isRecording(this.document)) this.analysis.replaceChildren();
+  }
+
+  /** Shows what was found out about a recording, or hides it again. */
+  async toggleAnalysis() {
+    if (this.analysis.firstChild) this.analysis.replaceChildren();
+    else await guarded(async () => this.analysis.replaceChildren(await analysisOf(this.id)));
+    const isShown = Boolean(this.analysis.firstChild);
+    this.actions.querySelector('[data-act="analysis"]')?.setAttribute("aria-expanded", String(isShown));
   }
 
   drawProgress() {
@@ -157,6 +168,7 @@ function actsFor(row) {
   if (UNFINISHED.has(status)) acts.unshift({ act: "cancel", run: () => change(row, "cancel") });
   if (status === "failed" || status === "cancelled") acts.unshift({ act: "retry", run: () => change(row, "retry") });
   if (status === "ready") acts.unshift({ act: "download", run: () => row.download() });
+  if (isRecording(row.document)) acts.unshift({ act: "analysis", run: () => row.toggleAnalysis() });
   return acts;
 }
 

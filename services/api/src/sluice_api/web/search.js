@@ -2,7 +2,7 @@
 
 import { ask, downloadOriginal, Refused } from "./gateway.js";
 import { byId, element, highlighted } from "./elements.js";
-import { currentLanguage, word } from "./words.js";
+import { clockOf, currentLanguage, word } from "./words.js";
 
 const AROUND = 2;
 const CHUNKS_PER_PAGE = 100;
@@ -97,11 +97,6 @@ function spotOf({ page_start: from, page_end: to, slide, sheet, time_start: time
   if (typeof time === "number") return clockOf(time);
   if (from === null || from === undefined) return "";
   return word(to && to !== from ? "page_many" : "page_one", { from, to });
-}
-
-function clockOf(seconds) {
-  const twoDigits = (number) => String(Math.floor(number)).padStart(2, "0");
-  return `${Math.floor(seconds / 3600)}:${twoDigits((seconds / 60) % 60)}:${twoDigits(seconds % 60)}`;
 }
 
 // A card shows five lines; a match further down would be cut off.

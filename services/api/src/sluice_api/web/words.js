@@ -8,7 +8,7 @@ const WORDS = {
     key_title: "Your API key", key_why: "It stays in this tab and is sent only to this gateway. A local stack prints it when it starts.",
     key_label: "API key", key_use: "Continue", key_wrong: "The gateway does not accept this key.",
     documents: "Documents", drop_choose: "Choose files", drop_or: "or drop them here",
-    drop_formats: "PDF, Word, Excel, PowerPoint, HWP, mail, HTML, text and more", upload_into: "Into collection",
+    drop_formats: "PDF, Word, Excel, PowerPoint, HWP, mail, HTML, text, recordings and more", upload_into: "Into collection",
     no_documents: "Nothing here yet. Upload a document to begin.", show_more: "Show more",
     search: "Search", query_label: "What are you looking for?", query_hint: "Ask a question or type some words",
     search_do: "Search", mode: "Find by", mode_hybrid: "meaning and words", mode_dense: "meaning", mode_lexical: "words",
@@ -30,6 +30,8 @@ const WORDS = {
     said_uploading: "Uploading {name}.", progress_of: "Progress of {name}", act_on: "{act}: {name}",
     warnings_one: "1 warning", warnings_many: "{count} warnings", previous_version_served: "The previous version can still be found.",
     loading: "Loading …", failed_request: "The gateway refused this ({code}).",
+    analysis: "Analysis", analysis_duration: "Duration", analysis_loudness: "Loudness", analysis_speech: "Speech",
+    analysis_silence: "Silence", analysis_clipped: "Clipped", analysis_labels: "Labels", analysis_left_out: "Left out",
   },
   ko: {
     skip_to_search: "검색으로 건너뛰기", jump: "이 페이지의 구역", claim: "문서를 넣으면 답을 찾습니다", change_key: "키 변경",
@@ -38,7 +40,7 @@ const WORDS = {
     key_title: "API 키", key_why: "키는 이 탭에만 보관되며 이 게이트웨이로만 전송됩니다. 로컬 스택은 시작할 때 키를 출력합니다.",
     key_label: "API 키", key_use: "계속", key_wrong: "게이트웨이가 이 키를 받아들이지 않습니다.",
     documents: "문서", drop_choose: "파일 선택", drop_or: "또는 여기에 끌어다 놓기",
-    drop_formats: "PDF, Word, Excel, PowerPoint, 한글, 메일, HTML, 텍스트 등", upload_into: "컬렉션",
+    drop_formats: "PDF, Word, Excel, PowerPoint, 한글, 메일, HTML, 텍스트, 녹음 등", upload_into: "컬렉션",
     no_documents: "아직 문서가 없습니다. 문서를 올려 시작하세요.", show_more: "더 보기",
     search: "검색", query_label: "무엇을 찾고 있나요?", query_hint: "질문이나 단어를 입력하세요",
     search_do: "검색", mode: "검색 방식", mode_hybrid: "의미와 단어", mode_dense: "의미", mode_lexical: "단어",
@@ -60,6 +62,8 @@ const WORDS = {
     said_uploading: "{name} 파일을 올리고 있습니다.", progress_of: "{name} 진행률", act_on: "{act}: {name}",
     warnings_one: "경고 1개", warnings_many: "경고 {count}개", previous_version_served: "이전 버전은 계속 검색됩니다.",
     loading: "불러오는 중 …", failed_request: "게이트웨이가 요청을 거부했습니다 ({code}).",
+    analysis: "분석", analysis_duration: "길이", analysis_loudness: "음량", analysis_speech: "말소리",
+    analysis_silence: "무음", analysis_clipped: "클리핑", analysis_labels: "분류", analysis_left_out: "제외됨",
   },
 };
 
@@ -107,6 +111,13 @@ export function sizeOf(bytes) {
 
 export function durationOf(seconds) {
   return seconds < 90 ? word("seconds", { count: Math.ceil(seconds) }) : word("minutes", { count: Math.round(seconds / 60) });
+}
+
+/** Seconds as a clock shows them: 1:02:03. */
+export function clockOf(seconds) {
+  const whole = Math.floor(seconds);
+  const two = (value) => String(value).padStart(2, "0");
+  return `${Math.floor(whole / 3600)}:${two(Math.floor(whole / 60) % 60)}:${two(whole % 60)}`;
 }
 
 function remembered() {

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sluice_common.errors import EmptyDocument, UnsupportedFormat
+from sluice_extractor.parsing.audio import fits_audio, read_audio
 from sluice_extractor.parsing.delimited import fits_delimited, read_delimited
 from sluice_extractor.parsing.eml import fits_eml, read_eml
 from sluice_extractor.parsing.encodings import is_binary
@@ -53,6 +54,7 @@ FORMATS = (
     Format(fits_hwp, read_hwp, is_text=False),
     Format(fits_msg, lambda original: read_msg(original, open_document), is_text=False),
     Format(fits_damaged_ole, refuse_damaged_ole, is_text=False),
+    Format(fits_audio, read_audio, is_text=False),
     Format(fits_rtf, read_rtf, is_text=False),
     Format(fits_eml, lambda original: read_eml(original, open_document), is_text=False),
     Format(fits_html, read_html),

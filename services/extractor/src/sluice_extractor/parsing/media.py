@@ -1,4 +1,4 @@
-"""What a page holds besides text, decoded: its pixels or samples, for those who turn them into text."""
+"""What a page holds besides text, decoded: its pixels, samples or measures, for those who turn them into text."""
 
 from dataclasses import dataclass
 
@@ -33,4 +33,39 @@ class Sound:
     """Samples per second."""
 
 
-Media = Picture | Sound
+Stretch = tuple[float, float]
+"""From when to when, in seconds from the beginning of a recording."""
+MOST_STRETCHES = 500
+"""So many of one kind are told; their sum counts all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """What a recording is, and what was measured in all of it; comes once, on the last page of its document."""
+
+    container: str
+    codec: str
+    rate: int
+    """Samples per second."""
+    channels: int
+    duration_s: float
+    """Of what could be decoded."""
+    has_video: bool
+    tags: tuple[tuple[str, str], ...]
+    """What its makers wrote about it: names in lower case, and cleaned texts."""
+    loudness_lufs: float | None
+    """Integrated loudness by ITU-R BS.1770; None where nothing passes its gate, such as in silence."""
+    peak_dbfs: float | None
+    """The greatest sample, 0 is full scale; None where all are zero."""
+    clipped_ratio: float
+    """Part of the samples that stand at full scale, three or more in a row."""
+    silence_s: float
+    silences: tuple[Stretch, ...]
+    speech_s: float | None
+    """None where no detector of speech is installed, as in the next two."""
+    speech_confidence: float | None
+    """That somebody speaks at all, from 0 to 1."""
+    speeches: tuple[Stretch, ...]
+
+
+Media = Picture | Sound | Recording

@@ -39,6 +39,9 @@ class Original:
     """The pages that are wanted; a reader that cannot begin anywhere gives all of them, and says so."""
     outline: Sequence[OutlineEntry] | None = None
     """The part of the outline that is about these pages, where whoever read the first pages has told it."""
+    wants_sound: bool = False
+    """Whether the pages of a recording shall come with its sound, which is of use to those that hear it only."""
+    max_audio_s: float = 14_400
     max_pages: int = 5_000
     max_text_chars: int = 50_000_000
     depth: int = 0

@@ -37,7 +37,11 @@ _CLAIMS = {
     "ODP": (".odp .otp", "application/vnd.oasis.opendocument.presentation"),
     "EPUB": (".epub", "application/epub+zip"),
     "image": (".png .jpg .jpeg .gif .tif .tiff .webp .bmp", "image/png image/jpeg image/gif image/tiff image/webp"),
-    "recording": (".mp3 .wav .flac .ogg .m4a", "audio/mpeg audio/wav audio/x-wav audio/flac audio/ogg audio/mp4"),
+    "recording": (
+        ".mp3 .wav .flac .ogg .oga .opus .m4a .m4b .aac .webm .mka .mkv .mp4 .m4v .mov .ogv",
+        """audio/mpeg audio/mp3 audio/wav audio/x-wav audio/vnd.wave audio/flac audio/x-flac audio/ogg audio/opus
+        audio/mp4 audio/x-m4a audio/aac audio/webm video/mp4 video/webm video/ogg video/quicktime video/x-matroska""",
+    ),
     "ZIP archive": (".zip", "application/zip application/x-zip-compressed"),
 }
 _KIND_BY_SUFFIX = {suffix: kind for kind, (suffixes, _) in _CLAIMS.items() for suffix in suffixes.split()}
@@ -59,6 +63,11 @@ _ALSO = {
     ("HWPX", "HWP"),
     *((kind, "ZIP archive") for kind in ("DOCX", "XLSX", "PPTX", "ODT", "ODS", "ODP", "EPUB", "HWPX")),
 }
+
+
+def claims_recording(original: Original) -> bool:
+    """Whether its name or its declared type says that it is a recording."""
+    return "recording" in {_KIND_BY_SUFFIX.get(original.suffix), _KIND_BY_TYPE.get(original.hinted_type)}
 
 
 def mismatches(original: Original, media_type: str) -> list[Remark]:

@@ -103,6 +103,8 @@ def _read(order: ChildOrder, frames: FrameWriter, held: list[str]) -> None:
         wants_media=order.wants_media,
         page_range=order.page_range,
         outline=order.outline,
+        wants_sound=order.wants_sound,
+        max_audio_s=order.max_audio_s,
         max_pages=order.max_pages,
         max_text_chars=order.max_text_chars,
     )

@@ -1,6 +1,7 @@
 """Forks the children: `python -I -m sluice_extractor.sandbox.fork_server SOCKET_FD MOST_CHILDREN`.
 
-It has imported the readers once, has one thread, an empty environment and one socket, and never sees a document.
+It has imported the readers once, has one thread, one socket, no environment but what forbids libraries to start
+threads, and never sees a document.
 An order is one byte, its kind, and four descriptors: a pipe with what the child shall do, which only the child reads,
 so that no child finds another document's name in its memory; the document; the pipe for frames; and a socket by which
 the child's owner asks for its death (one byte, or closing it) and learns how it ended (the status of `wait`, four

@@ -1,4 +1,4 @@
-"""The frames of pictures and sounds: a zero byte, the length of a header, the header in JSON, then the bytes."""
+"""The frames of pictures, sounds and measures: a zero byte, the length of a header, it in JSON, then the bytes."""
 
 import math
 import struct
@@ -6,7 +6,8 @@ from typing import Any
 
 import orjson
 
-from sluice_extractor.parsing.media import Media, Picture, Sound
+from sluice_extractor.parsing.media import Media, Picture, Recording, Sound
+from sluice_extractor.sandbox.recording_frames import recording_fields, recording_of
 
 MARK = b"\0"
 """JSON never begins with it."""
@@ -25,15 +26,24 @@ _FARTHEST = 1e8
 
 
 def encoded_media(media: Media) -> bytes:
-    """The body of the frame of a picture or a sound."""
+    """The body of the frame of a picture, a sound or a recording's measures."""
     if isinstance(media, Picture):
         shape = (media.width, media.height, media.channels, media.at, media.is_whole_page, media.dpi, media.rect)
         return _joined({"picture": shape}, media.pixels)
+    if isinstance(media, Recording):
+        return _joined({"recording": recording_fields(media)}, b"")
     return _joined({"sound": media.rate}, media.samples)
 
 
+def size_of(media: Media) -> int:
+    """Bytes of pixels or samples."""
+    if isinstance(media, Recording):
+        return 0
+    return len(media.pixels if isinstance(media, Picture) else media.samples)
+
+
 def parse_media(body: bytes) -> Media:
-    """The picture or sound that *body* is.
+    """The picture, sound or recording that *body* is.
 
     Raises:
         ValueError, TypeError, KeyError, struct.error: it is none; an honest child sends no such thing.
@@ -42,6 +52,8 @@ def parse_media(body: bytes) -> Media:
     start = len(MARK) + _HEADER.size + length
     fields = orjson.loads(body[len(MARK) + _HEADER.size : start])
     content = body[start:]
+    if "recording" in fields:
+        return recording_of(fields["recording"])
     if "sound" in fields:
         return _sound_of(fields["sound"], content)
     return _picture_of(fields["picture"], content)

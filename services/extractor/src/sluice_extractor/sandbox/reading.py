@@ -29,17 +29,18 @@ from sluice_common.errors import (
     TooManyPages,
     UnsupportedFormat,
 )
-from sluice_extractor.parsing.media import Media, Picture, Sound
+from sluice_extractor.parsing.media import Media, Picture, Recording, Sound
 from sluice_extractor.parsing.original import PageRange
 from sluice_extractor.parsing.page import OutlineEntry, Page, Remark
 from sluice_extractor.sandbox.frames import MOST_REMARKS, BegunFrame, DoneFrame, ErrorFrame, HelloFrame, OtherFrame
 from sluice_extractor.sandbox.handle import ChildHandle
-from sluice_extractor.sandbox.media_frames import MOST_MEDIA, MOST_MEDIA_BYTES
+from sluice_extractor.sandbox.media_frames import MOST_MEDIA, MOST_MEDIA_BYTES, size_of
 from sluice_extractor.sandbox.requests import WHOLE, Part, ReadLimits
 
 _LONGEST_WAIT_S = 1.0
 _FRAME_ROOM_BYTES = 16 << 20
 _UNPAGED_FRAMES = 100_000
+_SOUND_ROOM_S = 5.0
 
 _ERROR_BY_CODE: dict[str, type[PipelineError]] = {
     error.code: error
@@ -91,6 +92,7 @@ class Reading(Iterator[Page]):
         self._text_chars = 0
         self._last_number = 0
         self._parts = 0
+        self._sound_s = 0.0
         self._stop_reason: str | None = None
         self._lock = threading.Lock()
 
@@ -229,9 +231,9 @@ class Reading(Iterator[Page]):
         """The next frame that is no media, and the media before it, which are the page's when it is one."""
         media: list[Media] = []
         size_bytes = 0
-        while isinstance(frame := self._next_frame(child), Picture | Sound):
+        while isinstance(frame := self._next_frame(child), Picture | Sound | Recording):
             media.append(frame)
-            size_bytes += len(frame.pixels if isinstance(frame, Picture) else frame.samples)
+            size_bytes += size_of(frame)
             if len(media) > MOST_MEDIA or size_bytes > MOST_MEDIA_BYTES:
                 raise ExtractorCrashed("the reader sent too many media", detail_code="malformed_frame")
         return tuple(media), frame
@@ -239,7 +241,7 @@ class Reading(Iterator[Page]):
     def _next_frame(self, child: ChildHandle) -> Page | Media | OtherFrame:
         started = time.monotonic()
         try:
-            return self._frame_of(child, until=started + self._limits.allowed_s(self.pages_total) - self._waited_s)
+            return self._frame_of(child, until=started + self._allowed_s - self._waited_s)
         finally:
             self._waited_s += time.monotonic() - started
 
@@ -252,6 +254,11 @@ class Reading(Iterator[Page]):
                 raise ReadingStopped(self._stop_reason) from error
             raise
 
+    @property
+    def _allowed_s(self) -> float:
+        """Of a document without pages each part that has come allows as much as a page."""
+        return self._limits.allowed_s(self._parts if self.pages_total is None else self.pages_total)
+
     def _wait(self, child: ChildHandle, until: float, results: int) -> None:
         """Wait for bytes, or for the end of the pipe."""
         poll = select.poll()
@@ -260,7 +267,7 @@ class Reading(Iterator[Page]):
             if time.monotonic() >= until:
                 child.ask_for_death()
                 if self._stop_reason is None:
-                    raise ExtractionTimeout(f"{self._limits.allowed_s(self.pages_total):g} s were not enough")
+                    raise ExtractionTimeout(f"{self._allowed_s:g} s were not enough")
         if self._stop_reason is not None:
             raise ReadingStopped(self._stop_reason)
 
@@ -269,11 +276,14 @@ class Reading(Iterator[Page]):
 
         Raises:
             DocumentTooLarge: the text of all pages passes the limit.
-            ExtractorCrashed: pages out of order, or more of them than there are.
+            ExtractorCrashed: pages out of order, more of them than there are, or more sound than a recording has.
         """
         self._text_chars += len(page.text)
         if self._text_chars > self._limits.max_text_chars:
             raise DocumentTooLarge(f"more than {self._limits.max_text_chars} characters of text")
+        self._sound_s += sum(len(media.samples) / 2 / media.rate for media in page.media if isinstance(media, Sound))
+        if self._sound_s > self._limits.max_audio_s + _SOUND_ROOM_S:  # it would be paid for
+            raise ExtractorCrashed("the reader sent more sound than it may", detail_code="malformed_frame")
         self._parts += 1
         if self.pages_total is None:
             fits = page.number is None and self._parts <= _UNPAGED_FRAMES

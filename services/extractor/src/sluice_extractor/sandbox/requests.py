@@ -38,10 +38,11 @@ class ReadLimits:
     """Of a long document, the first child reads so many, so that others follow soon ..."""
     range_pages: int = 128
     """... and each further one so many; opening a file costs as much as six of its pages."""
+    max_audio_s: float = 14_400
 
-    def allowed_s(self, pages_total: int | None) -> float:
+    def allowed_s(self, pages: int) -> float:
         """Seconds that a document with that many pages may take."""
-        return min(self.wall_clock_s + self.wall_clock_per_page_s * (pages_total or 0), self.wall_clock_max_s)
+        return min(self.wall_clock_s + self.wall_clock_per_page_s * pages, self.wall_clock_max_s)
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class ReadRequest:
     pdf_reader: str = "pdfium"
     wants_media: bool = False
     """Whether pages shall come with what they hold besides text."""
+    wants_sound: bool = False
+    """Whether somebody hears the sound of recordings."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,8 @@ class ChildOrder(BaseModel):
     wants_media: bool
     page_range: PageRange | None
     outline: list[OutlineEntry] | None
+    wants_sound: bool
+    max_audio_s: float
     max_pages: int
     max_text_chars: int
     memory_bytes: int
@@ -100,6 +105,8 @@ def order_for(request: ReadRequest, limits: ReadLimits, part: Part) -> ChildOrde
         wants_media=request.wants_media,
         page_range=part.page_range,
         outline=part.outline,
+        wants_sound=request.wants_sound,
+        max_audio_s=limits.max_audio_s,
         max_pages=limits.max_pages,
         max_text_chars=limits.max_text_chars,
         memory_bytes=limits.memory_bytes,

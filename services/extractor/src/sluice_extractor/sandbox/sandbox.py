@@ -33,6 +33,9 @@ _PIPE_BYTES = 1 << 20
 _F_SETPIPE_SZ = 1031
 _MOST_ORDER_BYTES = 16 << 10  # so much every pipe takes
 
+_ONE_THREAD = {"OMP_THREAD_LIMIT": "1", "OPENBLAS_NUM_THREADS": "1"}
+"""Libraries that would start threads end the process where they may not, as behind the walls."""
+
 log = structlog.get_logger()
 
 
@@ -148,7 +151,7 @@ class Sandbox:
         with theirs:
             self._server = subprocess.Popen(  # noqa: S603 - our own module, by our own interpreter
                 [sys.executable, "-I", "-m", "sluice_extractor.sandbox.fork_server", *arguments],
-                env={},
+                env=_ONE_THREAD,
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

@@ -1,0 +1,1 @@
+"""Hears recordings: an ensemble of predictors analyses them, a provider transcribes them."""
