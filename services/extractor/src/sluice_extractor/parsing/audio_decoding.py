@@ -93,9 +93,7 @@ class Decoding:
             try:
                 packet = next(packets, None)
                 frames = [] if packet is None else packet.decode()
-            except av.FFmpegError as error:
-                if isinstance(error, MemoryError):
-                    raise
+            except av.FFmpegError as error:  # one of memory, too: so large is only what a damaged file claims to be
                 if isinstance(error, EOFError) or self.n_bad >= _MOST_BAD_PACKETS:
                     return
                 self.n_bad += 1
@@ -154,8 +152,6 @@ def _container_of(content: bytes, demuxer: str) -> InputContainer:
     try:
         return av.open(io.BytesIO(content), "r", format=demuxer, options=options, metadata_errors="replace")
     except (av.FFmpegError, ValueError) as error:
-        if isinstance(error, MemoryError):
-            raise
         raise CorruptDocument("it cannot be opened as a recording") from error
 
 
