@@ -125,6 +125,17 @@ def test_a_video_without_sound_is_refused_by_its_name(read):
         read(audio.video(None))
 
 
+@pytest.mark.parametrize("channels", [2, 6, 9, 12, 64])
+def test_a_recording_of_many_channels_is_read(read, channels):
+    sines = [audio.sine(440, 1, dbfs=-20)] * (channels - 1)
+
+    _, pages = read(audio.wav(*sines, audio.sine(440, 1, dbfs=-6)), wants_sound=True)
+
+    recording = recording_of(pages)
+    assert (recording.channels, recording.peak_dbfs) == (channels, pytest.approx(-6, abs=0.05))
+    assert len(pages[0].media[0].samples) == 32_000
+
+
 def test_a_cover_picture_makes_no_video(read):
     png = b"\x89PNG\r\n\x1a\n" + bytes(200)
     cover = (b"APIC", b"\0image/png\0\x03\0" + png)
