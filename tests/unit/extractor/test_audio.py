@@ -125,6 +125,17 @@ def test_a_video_without_sound_is_refused_by_its_name(read):
         read(audio.video(None))
 
 
+@pytest.mark.parametrize("channels", [2, 6, 9, 12, 64])
+def test_a_recording_of_many_channels_is_read(read, channels):
+    sines = [audio.sine(440, 1, dbfs=-20)] * (channels - 1)
+
+    _, pages = read(audio.wav(*sines, audio.sine(440, 1, dbfs=-6)), wants_sound=True)
+
+    recording = recording_of(pages)
+    assert (recording.channels, recording.peak_dbfs) == (channels, pytest.approx(-6, abs=0.05))
+    assert len(pages[0].media[0].samples) == 32_000
+
+
 def test_a_cover_picture_makes_no_video(read):
     png = b"\x89PNG\r\n\x1a\n" + bytes(200)
     cover = (b"APIC", b"\0image/png\0\x03\0" + png)
@@ -348,6 +359,14 @@ def m4a_without_index() -> bytes:
     return audio.encoded(audio.sine(440, 5), "m4a").rpartition(b"moov")[0]
 
 
+def m4a_with_a_giant_table() -> bytes:
+    content = bytearray(audio.encoded(audio.sine(440, 5), "m4a"))
+    for table in (b"stsz", b"stsc", b"stco", b"stts"):
+        at = content.index(table)
+        content[at + 8 : at + 16] = b"\0\0\0\0\x3f\xff\xff\xff" if table == b"stsz" else b"\x3f\xff\xff\xff" * 2
+    return bytes(content)
+
+
 HOSTILE = {
     "an hour of silence, which is hardly a byte": (audio.hour_of_silence, DocumentTooLarge),
     "a header that says a day": (flac_of_a_day, DocumentTooLarge),
@@ -363,6 +382,7 @@ HOSTILE = {
     "garbage behind the magic of Matroska": (lambda: b"\x1aE\xdf\xa3" + garbage(50_000), PermanentError),
     "garbage behind an ID3 tag": (lambda: audio.with_id3(garbage(50_000), (b"TIT2", b"\0x")), CorruptDocument),
     "an MPEG-4 without its index": (m4a_without_index, CorruptDocument),
+    "an MPEG-4 with a table of four billion rows": (m4a_with_a_giant_table, CorruptDocument),
 }
 
 

@@ -29,6 +29,7 @@ _CODECS = """
 """
 """Decoders that may be used; those of pictures and videos are not even opened to look at them."""
 _MOST_CHANNELS = 64
+_MOST_CHANGES = 64
 _RATES = range(1_000, 768_001)
 _MEASURED_RATES = (16_000, 192_000)
 _MOST_BAD_PACKETS = 10_000
@@ -93,9 +94,7 @@ class Decoding:
             try:
                 packet = next(packets, None)
                 frames = [] if packet is None else packet.decode()
-            except av.FFmpegError as error:
-                if isinstance(error, MemoryError):
-                    raise
+            except av.FFmpegError as error:  # one of memory, too: so large is only what a damaged file claims to be
                 if isinstance(error, EOFError) or self.n_bad >= _MOST_BAD_PACKETS:
                     return
                 self.n_bad += 1
@@ -108,13 +107,14 @@ class Decoding:
         """The frame's samples at the one rate and with the one number of channels, whatever comes in between."""
         key = (frame.format.name, _layout_key(frame.layout), frame.sample_rate)
         if key not in self._resamplers:
-            if len(self._resamplers) >= _MOST_CHANNELS:
+            if len(self._resamplers) >= _MOST_CHANGES:
                 raise CorruptDocument("it changes its format again and again", detail_code="audio_format")
-            self._resamplers[key] = AudioResampler("fltp", frame.layout, self.rate)
+            # Packed: of planar frames with more than eight channels PyAV 18 reads planes that are not there, and dies.
+            self._resamplers[key] = AudioResampler("flt", frame.layout, self.rate)
         frame.pts = None  # times are counted in samples
         for even in self._resamplers[key].resample(frame):
             samples = np.nan_to_num(even.to_ndarray().astype(np.float32, copy=False), copy=False)
-            samples = samples.reshape(len(even.layout.channels), -1)
+            samples = samples.reshape(-1, len(even.layout.channels)).T
             if samples.shape[0] != self.channels:
                 samples = np.repeat(samples.mean(axis=0, keepdims=True), self.channels, axis=0)
             yield samples
@@ -154,8 +154,6 @@ def _container_of(content: bytes, demuxer: str) -> InputContainer:
     try:
         return av.open(io.BytesIO(content), "r", format=demuxer, options=options, metadata_errors="replace")
     except (av.FFmpegError, ValueError) as error:
-        if isinstance(error, MemoryError):
-            raise
         raise CorruptDocument("it cannot be opened as a recording") from error
 
 
