@@ -1,7 +1,6 @@
 """Prometheus, Alertmanager and the exporters as Debian packages them, as processes on ports of their own."""
 
 import os
-import shutil
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -10,7 +9,7 @@ from types import TracebackType
 from typing import Self
 
 import httpx
-from conftest import missing
+from deploy.packages import require_packages
 
 from sluice_local.ports import LOOPBACK, free_port
 
@@ -28,16 +27,7 @@ START_S = 30.0
 
 def require_programs() -> None:
     """Install what is missing where that is allowed; skip on a laptop and fail in CI where it is not."""
-    absent = sorted({package for program, package in PACKAGES.items() if shutil.which(program) is None})
-    if not absent:
-        return
-    if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        missing(f"install {' '.join(absent)} to run the tests of the monitoring")
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    install = ["apt-get", "install", "-y", "--no-install-recommends", *absent]
-    for command in (["apt-get", "update"], install):
-        if subprocess.run(command, env=environment, capture_output=True, check=False).returncode:
-            missing(f"{' '.join(absent)} cannot be installed: {' '.join(command)} failed")
+    require_packages(PACKAGES)
 
 
 class Program:

@@ -4,13 +4,12 @@ import configparser
 import importlib.util
 import json
 import os
-import shutil
 import subprocess
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from conftest import missing
+from deploy.packages import require_packages
 
 from sluice_common.settings import TimesSettings, known_names
 from sluice_common.times import times_of
@@ -41,8 +40,7 @@ def unit(request) -> Path:
 @pytest.fixture
 def analyze(tmp_path):
     """Runs systemd-analyze on copies whose programs and users are there."""
-    if shutil.which("systemd-analyze") is None:
-        missing("systemd-analyze is needed to look at the units")
+    require_packages({"systemd-analyze": "systemd"})
     for file in FOLDER.iterdir():
         if file.suffix in {".service", ".target"}:
             text = file.read_text("utf-8").replace("/opt/sluice/.venv/bin/python", "/bin/true")
