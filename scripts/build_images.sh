@@ -17,6 +17,7 @@ dockerfile_of() {
 }
 
 for name in ${*:-api extractor embedder embeddings}; do
+    echo "building sluice/$name:$version"
     # shellcheck disable=SC2086 # the flags are wanted one by one
     DOCKER_BUILDKIT=1 docker build ${DOCKER_BUILD_FLAGS:-} --quiet \
         --build-arg "VERSION=$version" --build-arg "REVISION=$revision" \
