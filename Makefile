@@ -17,6 +17,8 @@ doctor: .venv ## Check this machine, the stores and the provider
 images: ## Build the images of all services; DOCKER_BUILD_FLAGS is added to each build
 	@python3 scripts/check_engine.py build
 	@sh scripts/build_images.sh
+sbom: .venv ## Write what is in each built image to build/sbom, in CycloneDX
+	@.venv/bin/python scripts/make_sbom.py
 up: startable images ## Start everything in containers, until a document can be uploaded through nginx and found; ARGS are compose's
 	@python3 scripts/compose_up.py $(ARGS)
 startable: # says what is missing before the images are built, which takes minutes
@@ -107,5 +109,5 @@ help: ## Show this list
 
 .PHONY: help run demo status stop doctor check test lint types imports test-unit test-model test-contracts test-acceptance \
   test-faults test-faults-long test-promises test-planted test-orders test-bounds test-monitoring test-alerts test-deploy \
-  test-containers test-deploy-long test-upgrade test-browser images startable up down backup-compose \
+  test-containers test-deploy-long test-upgrade test-browser images sbom startable up down backup-compose \
   restore-compose bench migrate backup restore rebuild-index dashboards lock clean .venv
