@@ -86,6 +86,8 @@ migrate: .venv ## Bring the tables of SLUICE_DATABASE__URL to this release
 	.venv/bin/python -m sluice_common.migrations
 dashboards: .venv ## Write the JSON of the dashboards from their description
 	.venv/bin/python deploy/grafana/make_dashboards.py
+rules: .venv ## Write the rules of Prometheus as an object for Kubernetes
+	.venv/bin/python deploy/kubernetes/make_rules.py
 backup: .venv ## Copy the tables and the originals to the folder TO, while the service runs
 	@.venv/bin/sluice-local exec .venv/bin/python -m sluice_api.backup all "$(or $(TO),$(error name a folder: make backup TO=folder))"
 restore: .venv ## Put the backup in the folder FROM into an empty home; nothing may run there
@@ -110,4 +112,4 @@ help: ## Show this list
 .PHONY: help run demo status stop doctor check test lint types imports test-unit test-model test-contracts test-acceptance \
   test-faults test-faults-long test-promises test-planted test-orders test-bounds test-monitoring test-alerts test-deploy \
   test-containers test-deploy-long test-upgrade test-browser images sbom startable up down backup-compose \
-  restore-compose bench migrate backup restore rebuild-index dashboards lock clean .venv
+  restore-compose bench migrate backup restore rebuild-index dashboards rules lock clean .venv
