@@ -75,6 +75,17 @@ def test_a_unit_starts_a_module_that_exists_and_every_service_has_one():
     assert all(importlib.util.find_spec(module) for module in started)
 
 
+def test_no_service_goes_down_with_the_migration_and_each_waits_for_what_it_needs():
+    """`Requires` would stop every service when the migration is restarted, and start none when it failed once."""
+    for file in SERVICES:
+        service = Unit(file)
+        assert "Requires" not in service["Unit"], file.name
+        assert service["Unit"]["StartLimitIntervalSec"] == "0", file.name
+        assert service["Service"]["Restart"] in {"always", "on-failure"}, file.name
+        if file.stem != "sluice-migrate":
+            assert "sluice-migrate.service" in service["Unit"]["Wants"].split(), file.name
+
+
 def test_a_worker_has_the_time_to_stop_that_follows_from_the_lease():
     needed = times_of(TimesSettings()).stop_grace + timedelta(seconds=CLOSING_S)
     for name in ("sluice-extractor", "sluice-embedder"):
