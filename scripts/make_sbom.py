@@ -80,10 +80,10 @@ def main(names: Sequence[str]) -> int:
 
 
 def look_into(name: str) -> Image:
-    """Start the image once, without a network and without rights, and ask what it has."""
+    """Start the image once, without a network and without capabilities, and ask what it has."""
     tag = f"sluice/{name}:{release()}"
     facts = json.loads(docker("image", "inspect", tag))[0]
-    walls = ("--rm", "--read-only", "--network=none", "--cap-drop=ALL", "--security-opt=no-new-privileges")
+    walls = ("--rm", "--user=0", "--read-only", "--network=none", "--cap-drop=ALL", "--security-opt=no-new-privileges")
     return Image(
         name=f"sluice-{name}",
         id=facts["Id"],

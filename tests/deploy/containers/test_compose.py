@@ -75,6 +75,19 @@ def test_a_service_is_rolled_while_documents_go_through_and_nothing_is_lost(comp
     assert composed.finds(word) == set(documents)
 
 
+def test_while_qdrant_is_away_documents_are_taken_in_and_a_search_says_why(composed):
+    word = f"q{uuid4().hex}"
+    composed.compose("stop", "--timeout", "5", "qdrant")
+
+    document = composed.upload(f"{word} came while nobody kept points")
+    refused = composed.client.post("/v1/search", json={"query": word, "mode": "lexical"})
+    composed.compose("start", "qdrant")
+    composed.all_become_ready([document])
+
+    assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
+    assert composed.finds(word) == {document}
+
+
 def test_the_stores_cannot_be_reached_from_outside_and_workers_cannot_reach_the_outside(composed):
     shown = composed.engine.docker("ps", "--format", "{{.Names}} {{.Ports}}")
     published = {line.split()[0] for line in shown.splitlines() if "->" in line and PROJECT in line}
