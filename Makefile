@@ -15,12 +15,21 @@ doctor: .venv ## Check this machine, the stores and the provider
 
 ##@ Run in containers
 images: ## Build the images of all services; DOCKER_BUILD_FLAGS is added to each build
-	sh scripts/build_images.sh
-up: images ## Start everything in containers, until a document can be uploaded through nginx and found; ARGS are compose's
-	python3 scripts/compose_up.py $(ARGS)
+	@python3 scripts/check_engine.py build
+	@sh scripts/build_images.sh
+sbom: .venv ## Write what is in each built image to build/sbom, in CycloneDX
+	@.venv/bin/python scripts/make_sbom.py
+up: startable images ## Start everything in containers, until a document can be uploaded through nginx and found; ARGS are compose's
+	@python3 scripts/compose_up.py $(ARGS)
+startable: # says what is missing before the images are built, which takes minutes
+	@python3 scripts/check_engine.py start
 down: ## Stop and remove the containers; the data stay
 	$$(docker compose version > /dev/null 2>&1 && echo docker compose || echo docker-compose) \
 	  --profile local-embeddings --profile monitoring down
+backup-compose: ## Copy the tables and the originals of the containers to the folder TO, while they run
+	@python3 scripts/compose_backup.py backup "$(or $(TO),$(error name a folder: make backup-compose TO=folder))"
+restore-compose: ## Put the backup in the folder FROM into new containers, and start them; ARGS are the restore's
+	@python3 scripts/compose_backup.py restore "$(or $(FROM),$(error name a folder: make restore-compose FROM=folder))" $(ARGS)
 
 ##@ Check
 check: lint types imports test-unit ## Check everything that needs no server
@@ -77,6 +86,8 @@ migrate: .venv ## Bring the tables of SLUICE_DATABASE__URL to this release
 	.venv/bin/python -m sluice_common.migrations
 dashboards: .venv ## Write the JSON of the dashboards from their description
 	.venv/bin/python deploy/grafana/make_dashboards.py
+rules: .venv ## Write the rules of Prometheus as an object for Kubernetes
+	.venv/bin/python deploy/kubernetes/make_rules.py
 backup: .venv ## Copy the tables and the originals to the folder TO, while the service runs
 	@.venv/bin/sluice-local exec .venv/bin/python -m sluice_api.backup all "$(or $(TO),$(error name a folder: make backup TO=folder))"
 restore: .venv ## Put the backup in the folder FROM into an empty home; nothing may run there
@@ -100,5 +111,5 @@ help: ## Show this list
 
 .PHONY: help run demo status stop doctor check test lint types imports test-unit test-model test-contracts test-acceptance \
   test-faults test-faults-long test-promises test-planted test-orders test-bounds test-monitoring test-alerts test-deploy \
-  test-containers test-deploy-long test-upgrade test-browser images up down bench migrate backup restore rebuild-index \
-  dashboards lock clean .venv
+  test-containers test-deploy-long test-upgrade test-browser images sbom startable up down backup-compose \
+  restore-compose bench migrate backup restore rebuild-index dashboards rules lock clean .venv

@@ -16,7 +16,9 @@ dockerfile_of() {
     esac
 }
 
-for name in ${*:-api extractor embedder embeddings}; do
+[ $# -gt 0 ] || set -- api extractor embedder embeddings
+for name in "$@"; do
+    echo "building sluice/$name:$version"
     # shellcheck disable=SC2086 # the flags are wanted one by one
     DOCKER_BUILDKIT=1 docker build ${DOCKER_BUILD_FLAGS:-} --quiet \
         --build-arg "VERSION=$version" --build-arg "REVISION=$revision" \

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import ssl
 import subprocess
 import sys
@@ -10,13 +9,14 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any  # JSON has no narrower type
 
-ROOT = Path(__file__).parents[1]
-SECRETS = ROOT / "deploy" / "compose" / "secrets"
+from check_engine import PORT, ROOT, SECRETS, compose_command, env_file
+
 KEY = SECRETS / "api-key"
 LOCAL_PROFILE = "local-embeddings"
 READY_S = 300
@@ -48,47 +48,68 @@ class Gateway:
             return json.loads(answer.read() or b"null")
 
 
-def main() -> int:
-    """Start everything; returns the exit status."""
+def main(arguments: Sequence[str]) -> int:
+    """Start everything, with *arguments* for compose's `up`; returns the exit status."""
     settings = env_file(ROOT / ".env") | dict(os.environ)
+    # Without this, links in answers would name the usual port.
+    os.environ["SLUICE_HTTP__PUBLIC_URL"] = settings.get("SLUICE_HTTP__PUBLIC_URL") or address(settings)
+    compose = compose_command() or ["docker", "compose"]
     try:
-        compose = compose_command()
-        run(["sh", str(ROOT / "deploy/compose/make_secrets.sh")])
-        run([*compose, *profiles(settings), "up", "--detach", *sys.argv[1:]])
-        gateway = Gateway(address(settings), ssl.create_default_context(cafile=str(SECRETS / "tls.crt")))
-        wait_until(lambda: gateway.ask("GET", "/readyz")["status"] == "ok", READY_S, "the gateway is not ready")
-        gateway = Gateway(gateway.url, gateway.tls, own_key(compose))
+        gateway = start(compose, settings, arguments)
         prove(gateway)
-    except NotUp as error:
+    except (NotUp, OSError) as error:
         print(f"not up: {error}", file=sys.stderr)
+        print(f"What the services say: {' '.join(compose)} logs --tail 50", file=sys.stderr)
         return 1
     print(f"Sluice answers at {gateway.url}; the key is in {KEY.relative_to(ROOT)}")
     return 0
 
 
-def compose_command() -> list[str]:
-    """Docker's own compose, or the older program.
+def start(compose: list[str], settings: dict[str, str], arguments: Sequence[str]) -> Gateway:
+    """Start all containers and wait until the gateway is ready; returns it with a key that it takes.
 
     Raises:
-        NotUp: there is neither.
+        NotUp: a command failed, or the gateway was not ready in time.
     """
-    for command in (["docker", "compose"], ["docker-compose"]):
-        if shutil.which(command[0]) and answers(command):
-            return command
-    raise NotUp("needs docker compose, or docker-compose 1.29")
+    run(["sh", str(ROOT / "deploy/compose/make_secrets.sh")])
+    run([*compose, *profiles(settings), "up", "--detach", *arguments])
+    stranger = Gateway(address(settings), trust_of(SECRETS / "tls.crt"))
+    print("waiting until the gateway is ready", flush=True)
+    wait_until(lambda: stranger.ask("GET", "/readyz")["status"] == "ok", READY_S, "the gateway is not ready")
+    gateway = Gateway(stranger.url, stranger.tls, own_key(compose))
+    if not takes_the_key(gateway):
+        KEY.unlink()  # it is of tables that are gone: somebody removed the volumes
+        gateway = Gateway(stranger.url, stranger.tls, own_key(compose))
+    return gateway
 
 
-def answers(command: list[str]) -> bool:
-    return subprocess.run([*command, "version"], check=False, capture_output=True).returncode == 0
+def trust_of(certificate: Path) -> ssl.SSLContext:
+    """Trusts whoever has the key of the certificate that nginx was given, whatever name stands in it."""
+    trust = ssl.create_default_context(cafile=str(certificate))
+    trust.check_hostname = False
+    trust.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    return trust
+
+
+def takes_the_key(gateway: Gateway) -> bool:
+    try:
+        gateway.ask("GET", "/v1/documents?limit=1")
+    except urllib.error.HTTPError as error:
+        return error.code != HTTPStatus.UNAUTHORIZED
+    return True
 
 
 def profiles(settings: dict[str, str]) -> list[str]:
-    """Whoever names no provider gets the small local one."""
-    return [] if settings.get("SLUICE_EMBEDDINGS__BASE_URL") else ["--profile", LOCAL_PROFILE]
+    """Those that are asked for, and the small local provider for whoever names none."""
+    # The older compose forgets the variable as soon as there is a flag.
+    names = [name for name in settings.get("COMPOSE_PROFILES", "").split(",") if name]
+    if not settings.get("SLUICE_EMBEDDINGS__BASE_URL"):
+        names.append(LOCAL_PROFILE)
+    return [word for name in names for word in ("--profile", name)]
 
 
 def address(settings: dict[str, str]) -> str:
-    return f"https://localhost:{settings.get('HTTPS_PORT', '8443')}"
+    return f"https://localhost:{settings.get('HTTPS_PORT', PORT)}"
 
 
 def own_key(compose: list[str]) -> str:
@@ -119,16 +140,6 @@ def prove(gateway: Gateway) -> None:
     gateway.ask("DELETE", path)
     if document["id"] not in {hit["document_id"] for hit in found}:
         raise NotUp("the first document was not found")
-
-
-def env_file(path: Path) -> dict[str, str]:
-    """What compose will read of `.env` too."""
-    if not path.is_file():
-        return {}
-    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    return {
-        name.strip(): value.strip() for name, _, value in (line.partition("=") for line in lines if line[:1] != "#")
-    }
 
 
 def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
@@ -162,4 +173,4 @@ def run(command: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -1,15 +1,20 @@
 """The real nginx, as a process, with the configuration that is deployed; only its addresses are others."""
 
 import contextlib
+import json
 import socket
 import ssl
 import subprocess
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 
 from debian import require_programs
 from oracle import wait_until
+from websockets.http11 import Request, Response
+from websockets.sync.server import ServerConnection, serve
 
 CONFIGURATION = Path(__file__).parents[2] / "deploy" / "nginx"
 
@@ -36,6 +41,37 @@ class Proxy:
 
     def log(self) -> str:
         return (self.folder / "nginx.log").read_text(encoding="utf-8")
+
+
+@contextlib.contextmanager
+def open_mirror() -> Iterator[str]:
+    """Start what answers with the head of each request, and echoes what comes through a WebSocket; its address."""
+
+    def reflect(connection: ServerConnection, request: Request) -> Response | None:
+        if "Upgrade" in request.headers:
+            return None
+        return connection.respond(HTTPStatus.OK, _head_of(request))
+
+    def echo(connection: ServerConnection) -> None:
+        connection.send(_head_of(connection.request))
+        for message in connection:
+            connection.send(message)
+
+    with serve(
+        echo, "127.0.0.1", 0, process_request=reflect, select_subprotocol=lambda _, asked: next(iter(asked), None)
+    ) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.socket.getsockname()[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def _head_of(request: Request) -> str:
+    headers = {name.lower(): value for name, value in request.headers.raw_items()}
+    return json.dumps({"path": request.path, "headers": headers})
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from conftest import missing
 
 from sluice_common.settings import SECTIONS, TimesSettings
 from sluice_common.times import times_of
@@ -16,6 +17,9 @@ from sluice_local.services import CLOSING_S
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "docker-compose.yml"
 DOCKERFILES = sorted([*ROOT.glob("services/*/Dockerfile"), ROOT / "deploy/compose/embeddings/Dockerfile"])
+SHELL_SCRIPTS = sorted(
+    [*ROOT.glob("scripts/*.sh"), *ROOT.glob("deploy/**/*.sh"), *ROOT.glob("tests/**/*.sh"), ROOT / ".ci" / "run"]
+)
 LOCKS = sorted([*ROOT.glob("services/*/requirements*.lock"), *ROOT.glob("deploy/compose/**/*.lock")])
 OURS = ("migrate", "api", "reconciler", "extractor", "embedder", "nginx", "postgres", "redis", "qdrant", "embeddings")
 
@@ -75,6 +79,28 @@ def test_a_dockerfile_begins_from_the_canonical_base_and_asks_for_hashes(path):
     assert "# syntax" not in text
     assert set(re.findall(r"^FROM (\S+)", text, re.MULTILINE)) == {"python:3.11-slim"}
     assert text.count("--require-hashes") == 2
+
+
+def lint(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a linter that pip brings; there are wheels of it for few kinds of machines."""
+    command = Path(sys.executable).parent / program
+    if not command.exists():
+        missing(f"{program} is not there for this kind of machine")
+    return subprocess.run([str(command), *arguments], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.parent.name)
+def test_hadolint_finds_nothing_in_a_dockerfile(path):
+    done = lint("hadolint", "--no-color", str(path))
+
+    assert done.returncode == 0, done.stdout
+
+
+def test_shellcheck_finds_nothing_in_any_script():
+    done = lint("shellcheck", "--color=never", *map(str, SHELL_SCRIPTS))
+
+    assert SHELL_SCRIPTS
+    assert done.returncode == 0, done.stdout
 
 
 def test_the_locks_of_the_images_are_parts_of_the_one_lock(tmp_path):

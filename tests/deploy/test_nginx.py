@@ -5,12 +5,14 @@ import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 from uuid import uuid4
 
 import httpx
 import pytest
-from deploy.proxies import Proxy, open_proxy
+from deploy.proxies import Proxy, open_mirror, open_proxy
 from oracle import wait_until
+from websockets.sync.client import connect
 
 BOUNDARY = "c0ffee"
 LARGE = 60 * 2**20
@@ -36,6 +38,14 @@ def browser(proxy, stack) -> Iterator[httpx.Client]:
 def unfinished(stack) -> Path:
     """Where the gateway keeps what is being uploaded."""
     return Path(stack.environment_of("reconciler")["SLUICE_OBJECTS__ROOT"]) / ".tmp"
+
+
+@pytest.fixture
+def mirrored(tmp_path) -> Iterator[Proxy]:
+    """The proxy in front of something that answers with what reached it."""
+    tmp_path.chmod(0o755)
+    with open_mirror() as url, open_proxy(tmp_path, url) as proxy:
+        yield proxy
 
 
 def part_head(name: str) -> bytes:
@@ -157,6 +167,7 @@ def test_too_many_requests_are_answered_429_as_a_problem_that_says_when(browser,
     assert refused[0].headers["retry-after"] == "1"
     assert refused[0].headers["content-type"] == "application/problem+json"
     assert refused[0].json()["error"]["code"] == "rate_limited"
+    assert refused[0].headers["strict-transport-security"].startswith("max-age=")
 
 
 def test_heads_that_never_end_are_cut_while_others_are_served(proxy, browser):
@@ -196,6 +207,58 @@ def test_a_gateway_that_is_away_is_answered_503_as_a_problem(tmp_path):
     assert answer.status_code == 503
     assert answer.headers["retry-after"] == "2"
     assert answer.json()["code"] == "unavailable"
+    assert answer.headers["strict-transport-security"].startswith("max-age=")
+
+
+def test_a_document_keeps_its_korean_name(browser):
+    name = "임대차 계약서 (최종).txt"
+
+    answer = browser.post("/v1/documents", files={"file": (name, f"보증금 {uuid4()}".encode())})
+
+    assert browser.get(f"/v1/documents/{answer.json()['id']}").json()["name"] == name
+    found = browser.get(f"/v1/documents?name={quote(name)}").json()["data"]
+    assert answer.json()["id"] in {document["id"] for document in found}
+
+
+def test_what_clients_say_about_their_address_is_not_passed_on(mirrored):
+    spoofed = {"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "gopher"}
+
+    reached = httpx.get(f"{mirrored.url}/livez", verify=mirrored.tls, headers=spoofed).json()["headers"]
+
+    assert (reached["x-forwarded-for"], reached["x-forwarded-proto"]) == ("127.0.0.1", "https")
+
+
+def test_a_websocket_goes_through_with_its_ticket_and_its_subprotocol(mirrored):
+    address = f"wss://127.0.0.1:{mirrored.port}/v1/documents/doc_1/ws?ticket=once"
+
+    with connect(address, ssl=mirrored.tls, subprotocols=["bearer.sk_1"]) as socket_:
+        reached = json.loads(socket_.recv())
+        socket_.send("a word")
+        echoed = socket_.recv()
+
+    assert reached["path"] == "/v1/documents/doc_1/ws?ticket=once"
+    assert reached["headers"]["x-forwarded-for"] == "127.0.0.1"
+    assert socket_.subprotocol == "bearer.sk_1"
+    assert (echoed, socket_.close_code) == ("a word", 1000)
+
+
+def test_only_a_document_has_a_websocket(mirrored):
+    asked = {"Connection": "Upgrade", "Upgrade": "websocket"}
+
+    reached = httpx.get(f"{mirrored.url}/v1/search", verify=mirrored.tls, headers=asked).json()["headers"]
+
+    assert "upgrade" not in reached
+
+
+def test_the_log_of_refusals_has_neither_keys_nor_names(tmp_path):
+    tmp_path.chmod(0o755)
+    with open_proxy(tmp_path, "http://127.0.0.1:9") as proxy:
+        answers = httpx.get(f"{proxy.url}/v1/documents?name=a-name-of-mine", verify=proxy.tls)
+        text = (proxy.folder / "access.log").read_text(encoding="utf-8") + proxy.log()
+
+    assert answers.status_code == 503
+    assert '"gateway_status":"502"' in text
+    assert "a-name-of-mine" not in text
 
 
 def test_the_log_has_neither_keys_nor_names_nor_questions(browser, proxy, stack):

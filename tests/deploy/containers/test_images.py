@@ -1,12 +1,17 @@
 """Looks inside the images that were built."""
 
 import json
+import re
+import sys
 
 import pytest
+from deploy.containers.engine import ROOT
 
 VERSION = "0.1.0"
-SERVICES = ("api", "extractor", "embedder", "embeddings")
-PARSERS = ("pypdf", "pypdfium2", "selectolax", "charset_normalizer", "lxml", "markdown_it")
+OURS = ("api", "extractor", "embedder")
+SERVICES = (*OURS, "embeddings")
+# charset_normalizer is everywhere, because what sends traces needs requests, which needs it
+PARSERS = ("pypdf", "pypdfium2", "selectolax", "lxml", "markdown_it", "olefile", "compressed_rtf", "xlrd")
 WEB = ("fastapi", "starlette", "uvicorn")
 FOREIGN = {
     "api": (*PARSERS, "sluice_extractor", "sluice_embedder", "sluice_local"),
@@ -73,6 +78,30 @@ def test_an_image_says_what_it_is_and_how_it_is_checked(images, service):
     assert config["Labels"]["org.opencontainers.image.version"] == VERSION
     assert config["Healthcheck"]["Test"][0] == "CMD"
     assert config["User"] == "10001:10001"
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_sbom_of_an_image_names_exactly_what_is_in_it(images, service):
+    images.run(sys.executable, "scripts/make_sbom.py", service)
+
+    listed = json.loads((ROOT / f"build/sbom/sluice-{service}-{VERSION}.cdx.json").read_text())["components"]
+    # what the image's user may not look into, root's folders, has no packages either
+    find = "find / -xdev -name '*.dist-info' -printf '%f\\n' 2> /dev/null || true"
+    folders = in_image(images, service, "sh", "-c", find)
+    debian = in_image(images, service, "dpkg-query", "--show", "--showformat", "${Package} ${Version}\n")
+    assert named(listed, "pypi") == {
+        canonical(*found.removesuffix(".dist-info").split("-")) for found in folders.splitlines()
+    }
+    assert named(listed, "deb") == {tuple(line.split()) for line in debian.splitlines()}
+    assert [one["version"] for one in listed if one["name"] == "sluice-common"] == [VERSION] * (service in OURS)
+
+
+def named(components: list[dict], kind: str) -> set[tuple[str, ...]]:
+    return {(one["name"], one["version"]) for one in components if one["purl"].startswith(f"pkg:{kind}/")}
+
+
+def canonical(name: str, version: str) -> tuple[str, str]:
+    return re.sub(r"[-_.]+", "-", name).lower(), version
 
 
 def test_the_extractors_walls_hold_inside_a_container(images):

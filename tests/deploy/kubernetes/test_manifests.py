@@ -12,6 +12,7 @@ import yaml
 from deploy.kubernetes.manifests import (
     FOLDER,
     OVERLAYS,
+    ROOT,
     container_of,
     name_of,
     of_kind,
@@ -40,7 +41,7 @@ SERVICES = {
 }
 WORKERS = ("sluice-extractor", "sluice-embedder")
 VERSIONS = ("1.29", "1.32", "1.35", "1.37")
-OWN_SCHEMAS = {"ScaledObject", "ServiceMonitor"}
+OWN_SCHEMAS = {"ScaledObject", "ServiceMonitor", "PrometheusRule"}
 GATEWAY_STOPS_S = 8
 
 
@@ -78,6 +79,20 @@ def test_objects_of_other_projects_keep_the_schemas_written_here():
         assert errors == []
 
     assert {manifest["kind"] for manifest in found} == OWN_SCHEMAS
+
+
+def test_the_alerts_are_those_of_prometheus_but_for_the_disks_of_the_nodes():
+    (rules,) = of_kind("production", "PrometheusRule")
+    kept = {name_of_rule(rule): rule for group in rules["spec"]["groups"] for rule in group["rules"]}
+    files = sorted((ROOT / "deploy/prometheus/rules").glob("*.yml"))
+    groups = [group for file in files for group in yaml.safe_load(file.read_text("utf-8"))["groups"]]
+    all_rules = {name_of_rule(rule): rule for group in groups for rule in group["rules"]}
+
+    assert kept == {name: rule for name, rule in all_rules.items() if not name[0].startswith("SluiceDisk")}
+
+
+def name_of_rule(rule) -> tuple[str, str]:
+    return rule.get("alert") or rule["record"], json.dumps(rule.get("labels", {}), sort_keys=True)
 
 
 def test_a_mistyped_field_of_a_scaled_object_is_noticed():
@@ -153,11 +168,11 @@ def expected_ports(name: str, settings) -> dict[str, int]:
     return {"metrics": settings.metrics.port} | ({"http": settings.http.port} if name == "sluice-api" else {})
 
 
-def test_only_the_gateway_asks_its_parts_and_only_to_be_ready(overlay):
+def test_a_part_that_is_away_takes_no_gateway_out_of_service_and_restarts_none(overlay):
     container = container_of(overlay, "sluice-api")
 
-    assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
-    assert container["livenessProbe"]["httpGet"]["path"] == "/livez"
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert container[probe]["httpGet"]["path"] == "/livez"
 
 
 def test_every_selector_finds_exactly_one_deployment(overlay):
@@ -300,12 +315,11 @@ def is_served(route: str, path) -> bool:
     return f"{route}/".startswith(path["path"].rstrip("/") + "/")
 
 
-def test_the_way_in_takes_the_largest_upload_and_holds_nothing_back(overlay, read):
+def test_the_way_in_leaves_limits_to_the_gateway_and_holds_nothing_back(overlay):
     (ingress,) = of_kind(overlay, "Ingress")
     notes = {name.partition("/")[2]: value for name, value in ingress["metadata"]["annotations"].items()}
-    largest = read("sluice-api").limits.max_document_bytes
 
-    assert int(notes["proxy-body-size"].removesuffix("m")) * 2**20 > largest
+    assert notes["proxy-body-size"] == "0"
     assert notes["proxy-request-buffering"] == notes["proxy-buffering"] == "off"
     assert int(notes["proxy-read-timeout"]) > 30
 

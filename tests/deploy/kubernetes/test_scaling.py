@@ -3,16 +3,27 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from deploy.kubernetes.manifests import of_kind
 from deploy.kubernetes.scaling import SYNC_S, Autoscaler
+from pages import table_of
 
 RECORDED = Path(__file__).parent / "backlog.tsv"
 COLUMNS_OF = {
     "sluice-extractor": ("documents_waiting", "oldest_waiting_s"),
     "sluice-embedder": ("chunks_waiting", "oldest_embedding_s"),
+}
+
+
+BURSTS = [("sluice-extractor", 1000, 1), ("sluice-embedder", 100_000, 60)]
+"""What comes at once, and how much of it one replica does in a second."""
+
+HEADING_OF = {
+    "sluice-extractor": "1,000 documents at once, one a second each",
+    "sluice-embedder": "100,000 chunks at once, sixty a second each",
 }
 
 
@@ -86,7 +97,7 @@ def work_off(name: str, *, burst: int, per_replica_per_s: float, arriving_per_s:
     return moments
 
 
-@pytest.mark.parametrize(("name", "burst", "rate"), [("sluice-extractor", 1000, 1), ("sluice-embedder", 100_000, 60)])
+@pytest.mark.parametrize(("name", "burst", "rate"), BURSTS)
 def test_a_burst_is_met_by_all_that_are_allowed_and_by_one_when_it_is_over(name, burst, rate):
     moments = work_off(name, burst=burst, per_replica_per_s=rate)
     replicas = [moment.replicas for moment in moments]
@@ -96,13 +107,35 @@ def test_a_burst_is_met_by_all_that_are_allowed_and_by_one_when_it_is_over(name,
     assert replicas[-1] == 1
 
 
-@pytest.mark.parametrize(("name", "burst", "rate"), [("sluice-extractor", 1000, 1), ("sluice-embedder", 100_000, 60)])
+@pytest.mark.parametrize(("name", "burst", "rate"), BURSTS)
 def test_replicas_go_up_once_and_down_once(name, burst, rate):
     replicas = [moment.replicas for moment in work_off(name, burst=burst, per_replica_per_s=rate)]
     peak = replicas.index(max(replicas))
 
     assert replicas[: peak + 1] == sorted(replicas[: peak + 1])
     assert replicas[peak:] == sorted(replicas[peak:], reverse=True)
+
+
+@pytest.mark.parametrize(("name", "burst", "rate"), BURSTS)
+def test_no_replica_is_taken_away_that_what_waits_still_needs(name, burst, rate):
+    threshold = autoscaler_of(name).thresholds[0]
+    moments = [*work_off(name, burst=burst, per_replica_per_s=rate), *follow(name, recorded())]
+
+    for before, after in pairwise(moments):
+        if after.replicas < before.replicas:
+            assert after.replicas * threshold >= after.numbers[0], after
+
+
+@pytest.mark.parametrize(("name", "burst", "rate"), BURSTS)
+def test_the_page_shows_what_the_rules_make_of_a_burst(name, burst, rate):
+    moments = work_off(name, burst=burst, per_replica_per_s=rate)
+    shown = [moment for moment in moments if moment.second % 60 == 0]
+    last = next(at for at, moment in enumerate(shown) if moment.second > 0 and moment.replicas == 1)
+
+    assert table_of("docs/howto/run-on-kubernetes.md", HEADING_OF[name]) == [
+        (f"{moment.second // 60} min", f"{moment.numbers[0]:,.0f}", str(moment.replicas))
+        for moment in shown[: last + 1]
+    ]
 
 
 def test_few_documents_that_take_long_are_noticed_by_their_age():

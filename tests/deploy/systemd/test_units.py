@@ -4,13 +4,12 @@ import configparser
 import importlib.util
 import json
 import os
-import shutil
 import subprocess
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from conftest import missing
+from debian import require_programs
 
 from sluice_common.settings import TimesSettings, known_names
 from sluice_common.times import times_of
@@ -41,8 +40,7 @@ def unit(request) -> Path:
 @pytest.fixture
 def analyze(tmp_path):
     """Runs systemd-analyze on copies whose programs and users are there."""
-    if shutil.which("systemd-analyze") is None:
-        missing("systemd-analyze is needed to look at the units")
+    require_programs({"systemd-analyze": "systemd"})
     for file in FOLDER.iterdir():
         if file.suffix in {".service", ".target"}:
             text = file.read_text("utf-8").replace("/opt/sluice/.venv/bin/python", "/bin/true")
@@ -75,6 +73,17 @@ def test_a_unit_starts_a_module_that_exists_and_every_service_has_one():
 
     assert started == {*MODULES.values(), "sluice_common.migrations"}
     assert all(importlib.util.find_spec(module) for module in started)
+
+
+def test_no_service_goes_down_with_the_migration_and_each_waits_for_what_it_needs():
+    """`Requires` would stop every service when the migration is restarted, and start none when it failed once."""
+    for file in SERVICES:
+        service = Unit(file)
+        assert "Requires" not in service["Unit"], file.name
+        assert service["Unit"]["StartLimitIntervalSec"] == "0", file.name
+        assert service["Service"]["Restart"] in {"always", "on-failure"}, file.name
+        if file.stem != "sluice-migrate":
+            assert "sluice-migrate.service" in service["Unit"]["Wants"].split(), file.name
 
 
 def test_a_worker_has_the_time_to_stop_that_follows_from_the_lease():
