@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes the secrets of docker-compose.yml that are missing, each in a file of its own; never changes one.
+# Makes the secrets of docker-compose.yml that are missing, each in a file of its own; never changes what one holds.
 # The folder is for its owner alone. The files in it are readable, because the containers' users are not the owner.
 set -eu
 cd "$(dirname "$0")"
@@ -10,6 +10,7 @@ cd secrets
 keep() { # keep NAME: what comes in becomes the secret NAME, unless there is one
     if [ -e "$1" ]; then
         cat > /dev/null
+        chmod 444 "$1" # somebody may have put one in its place that only they can read
         return
     fi
     cat > ".$1"
@@ -42,3 +43,4 @@ if [ ! -e tls.crt ] || [ ! -e tls.key ]; then
     mv .tls.key tls.key
     mv .tls.crt tls.crt
 fi
+chmod 444 tls.key tls.crt
