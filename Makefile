@@ -34,7 +34,7 @@ restore-compose: ## Put the backup in the folder FROM into new containers, and s
 ##@ Check
 check: lint types imports test-unit ## Check everything that needs no server
 test: .venv ## Run every test that this machine can; SLUICE_CORPUS names a folder of real documents
-	$(PYTEST)
+	@.venv/bin/python scripts/run_tests.py $(PYTEST)
 lint: .venv ## Look for mistakes and for other than the one format
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
