@@ -11,10 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from builders import Protocol, make_original
-from debian import require_programs
 from prometheus_client import CollectorRegistry
 from transcription_server import SEGMENTS, transcription_server
-from unit.extractor.scans import looks_of, scanned, written
+from unit.extractor.scans import looks_of, require_tesseract, scanned, written
 
 from sluice_common.adapters.build import build_transcription
 from sluice_common.adapters.filesystem import FilesystemObjectStore
@@ -381,7 +380,7 @@ def test_a_scan_that_nobody_can_read_says_what_would_help(seeing, multimodal, de
 
 
 def test_a_scan_is_read_when_it_is_uploaded_again_with_multimodal(seeing):
-    require_programs({"tesseract": "tesseract-ocr"})
+    require_tesseract()
     stage = seeing()
     scan = scanned([looks_of(written(["The weir tells of four rivers."]), dpi=100)])
     document_id = stage.accept(scan, "scan.pdf", multimodal=False)
@@ -395,7 +394,7 @@ def test_a_scan_is_read_when_it_is_uploaded_again_with_multimodal(seeing):
 
 
 def test_a_document_whose_pictures_show_no_text_has_no_text(seeing):
-    require_programs({"tesseract": "tesseract-ocr"})
+    require_tesseract()
     stage = seeing()
     slope = np.tile(np.linspace(0, 255, 90, dtype=np.uint8), (60, 1))
     document_id = stage.accept(scanned([slope]), "slope.pdf", multimodal=True)

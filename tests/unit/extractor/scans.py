@@ -1,11 +1,14 @@
 """Pages as a scanner sees them: pictures of text, made of documents that have it."""
 
+import shutil
+import subprocess
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pypdfium2 as pdfium
+from debian import require_programs
 from numpy.typing import NDArray
 from unit.extractor import hostile_files as hostile
 
@@ -17,6 +20,14 @@ WIDTH, HEIGHT = 600, 800
 """Of the pages in `hostile_files`, in points."""
 
 Grey = NDArray[np.uint8]
+
+
+def require_tesseract() -> None:
+    """Install Tesseract with English and Korean, where that is allowed; else skip, and fail in CI."""
+    require_programs({"tesseract": "tesseract-ocr"})
+    listed = subprocess.run([shutil.which("tesseract"), "--list-langs"], capture_output=True, text=True, check=True)
+    if not {"eng", "kor"} <= set(listed.stdout.split()):
+        require_programs({"kor.traineddata": "tesseract-ocr-kor"})
 
 
 def written(lines: Sequence[str], *, size: int = 14) -> bytes:

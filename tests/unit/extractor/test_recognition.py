@@ -8,8 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from conftest import missing
-from debian import require_programs
-from unit.extractor.scans import KOREAN, looks_of, picture, scanned, skewed, written
+from unit.extractor.scans import KOREAN, looks_of, picture, require_tesseract, scanned, skewed, written
 from unit.extractor.test_sandbox import LIMITS
 
 from sluice_common.errors import NoText, OcrRequired
@@ -40,9 +39,7 @@ def sandbox() -> Iterator[Sandbox]:
 
 @pytest.fixture(scope="module")
 def recognition(sandbox: Sandbox) -> Iterator[Recognition]:
-    require_programs({"tesseract": "tesseract-ocr"})
-    if "kor" not in find_tesseract(SETTINGS, sandbox).languages:
-        require_programs({"tesseract with Korean": "tesseract-ocr-kor"})
+    require_tesseract()
     with ExitStack() as stack:
         yield open_recognition(SETTINGS, sandbox, stack)
 
