@@ -9,6 +9,7 @@ from sluice_extractor.parsing.page import Heading, OutlineEntry, Page, TextSpan
 from sluice_extractor.parsing.pdf_lines import LineReader, PageFrame, frame_of
 from sluice_extractor.parsing.pdf_notes import NO_NOTES, Notes, notes_of, with_notes
 from sluice_extractor.parsing.pdf_outline import outline_of, start_of
+from sluice_extractor.parsing.pdf_pictures import is_read_as_picture, picture_of
 
 _IMAGE_PAGES = 50
 _FORM_DEPTH = 5
@@ -18,8 +19,12 @@ _MOST_OBJECTS = 10_000
 class PdfiumBook:
     """A PDF opened by PDFium; one thread per process, and one book at a time."""
 
-    def __init__(self, content: bytes, outline: Sequence[OutlineEntry] | None = None) -> None:
+    def __init__(
+        self, content: bytes, outline: Sequence[OutlineEntry] | None = None, *, wants_pictures: bool = False
+    ) -> None:
         """Open *content*, with the empty password where it is encrypted, and with what is known of its outline.
+
+        Pages that can only be read by what they look like come with a picture where that is wanted.
 
         Raises:
             Encrypted: it needs a password.
@@ -37,6 +42,7 @@ class PdfiumBook:
         self._outline = outline
         self._entries: dict[int, list[OutlineEntry]] | None = None
         self._lines = LineReader()
+        self._wants_pictures = wants_pictures
 
     def page(self, number: int) -> Page:
         page = pdfium.FPDF_LoadPage(self._document, number - 1)
@@ -61,13 +67,17 @@ class PdfiumBook:
         return self._outline
 
     def has_images(self) -> bool:
+        if self._wants_pictures:  # what they show was drawn already, and it was nothing
+            return False
         return any(self._shows_image(index) for index in range(min(self.pages_total, _IMAGE_PAGES)))
 
     def _read(self, page: pdfium.FPDF_PAGE, number: int, notes: Notes) -> Page:
         frame = frame_of(page)
         text, spans = self._lines.read(page, frame)
         text = with_notes(text, notes)
-        return Page(number, text, spans, self._headings(number, text, spans, frame))
+        picture = picture_of(page) if self._wants_pictures and is_read_as_picture(page, text) else None
+        media = (picture,) if picture else ()
+        return Page(number, text, spans, self._headings(number, text, spans, frame), media=media)
 
     def _headings(self, number: int, text: str, spans: Sequence[TextSpan], frame: PageFrame) -> tuple[Heading, ...]:
         if self._entries is None:
