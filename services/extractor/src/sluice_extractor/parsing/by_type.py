@@ -15,6 +15,7 @@ from sluice_extractor.parsing.encodings import is_binary
 from sluice_extractor.parsing.foreign import foreign_format
 from sluice_extractor.parsing.html import fits_html, read_html
 from sluice_extractor.parsing.hwp import fits_hwp, read_hwp
+from sluice_extractor.parsing.image import fits_image, read_image
 from sluice_extractor.parsing.json_text import fits_json, read_json
 from sluice_extractor.parsing.markdown import fits_markdown, read_markdown
 from sluice_extractor.parsing.msg import fits_msg, read_msg
@@ -55,6 +56,7 @@ FORMATS = (
     Format(fits_msg, lambda original: read_msg(original, open_document), is_text=False),
     Format(fits_damaged_ole, refuse_damaged_ole, is_text=False),
     Format(fits_audio, read_audio, is_text=False),
+    Format(fits_image, read_image, is_text=False),
     Format(fits_rtf, read_rtf, is_text=False),
     Format(fits_eml, lambda original: read_eml(original, open_document), is_text=False),
     Format(fits_html, read_html),
