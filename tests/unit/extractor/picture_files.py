@@ -30,6 +30,13 @@ def picture(kind: str = "PNG", text: str = "Sluice", size: tuple[int, int] = TRU
     return saved(drawing(text, size), kind, **options)
 
 
+def blot(number: int, size: tuple[int, int] = (100, 100)) -> bytes:
+    """A picture that no other number has."""
+    image = Image.new("L", size, 255)
+    image.paste(0, (0, 0, 1 + number % 50, 1 + number // 50))
+    return saved(image, "PNG", compress_level=1)
+
+
 def turned(orientation: int) -> bytes:
     """A JPEG whose pixels lie in another way than it is to be looked at, as its EXIF says."""
     undone = {
@@ -70,9 +77,10 @@ def deflated_zeros(size: int) -> bytes:
     return b"\x78\xda" + block * (size >> 20) + b"\x03\x00" + bytes(4)
 
 
-def huge_png(side: int) -> bytes:
-    """All its rows are there, and black."""
-    return png(side, side, rows=deflated_zeros(side * (side + 1)))
+def huge_png(side: int, number: int = 0) -> bytes:
+    """All its rows are there, and black; the number makes its bytes others."""
+    comment = png_chunk(b"tEXt", b"Comment\0%d" % number)
+    return png(side, side, before=comment, rows=deflated_zeros(side * (side + 1)))
 
 
 def png_with_endless_text() -> bytes:

@@ -12,6 +12,7 @@ from sluice_extractor.parsing.audio import fits_audio, read_audio
 from sluice_extractor.parsing.delimited import fits_delimited, read_delimited
 from sluice_extractor.parsing.eml import fits_eml, read_eml
 from sluice_extractor.parsing.encodings import is_binary
+from sluice_extractor.parsing.figures import with_pictures
 from sluice_extractor.parsing.foreign import foreign_format
 from sluice_extractor.parsing.html import fits_html, read_html
 from sluice_extractor.parsing.hwp import fits_hwp, read_hwp
@@ -82,7 +83,7 @@ def open_document(original: Original) -> OpenDocument:
     chosen = next(known for known in FORMATS if known.fits(original))
     if chosen.is_text:
         _refuse_what_is_no_text(original, is_html=chosen.read is read_html)
-    document = chosen.read(original)
+    document = with_pictures(chosen.read(original), original)
     document.remarks += mismatches(original, document.media_type)
     return document
 

@@ -32,6 +32,8 @@ def read_image(original: Original) -> OpenDocument:
     pages_total = file.frames(original.max_pages)
     if pages_total > original.max_pages:
         raise TooManyPages(f"more than {original.max_pages} pictures in one file")
+    if original.allowance and not original.allowance.figures.has_room():
+        raise DocumentTooLarge("there are too many pictures in the attachments together")
     remarks: list[Remark] = []
     return OpenDocument(kind.media_type, "pillow", pages_total, _pages(file, pages_total, remarks), remarks)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from sluice_common.errors import DocumentTooLarge, EmptyDocument, PipelineError
 from sluice_extractor.parsing.cleaning import clean_line
+from sluice_extractor.parsing.media import Figure, FigureSource
 from sluice_extractor.parsing.original import Allowance, OpenDocument, Original, Reader
 from sluice_extractor.parsing.page import TITLE_CHARS, Heading, Page, Remark
 
@@ -37,6 +38,8 @@ class Mail:
     fields: tuple[tuple[str, str], ...]
     bodies: tuple[Body, ...]
     attachments: tuple[Attachment, ...]
+    pictures: tuple[Attachment, ...] = ()
+    """Those that the body shows."""
 
     @property
     def subject(self) -> str:
@@ -72,6 +75,8 @@ class MailOpener:
         yield _head_of(mail)
         for body in mail.bodies:
             yield from self._body_pages(body, original)
+        if mail.pictures and original.wants_media:
+            yield Page(None, "", figures=tuple(map(_figure_of, mail.pictures)))
         for number, attachment in enumerate(mail.attachments):
             if self.allowance.attachments <= 0:
                 self._remark(attachment.name, f"{len(mail.attachments) - number} attachments are not read any more")
@@ -137,6 +142,14 @@ def _head_of(mail: Mail) -> Page:
     text = "\n".join(lines) + "\n\n" if lines else ""
     title = clean_line(mail.subject)[:TITLE_CHARS].strip()
     return Page(None, text, headings=(Heading(0, _MAIL_LEVEL, title),) if title else ())
+
+
+def _figure_of(picture: Attachment) -> Figure:
+    def load() -> bytes:
+        loaded = picture.load()
+        return b"" if isinstance(loaded, Mail) else loaded
+
+    return Figure(0, FigureSource("", load))
 
 
 def _heading_page(name: str) -> Page:

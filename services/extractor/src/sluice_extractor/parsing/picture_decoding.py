@@ -100,6 +100,14 @@ def kind_of(content: bytes) -> PictureKind | None:
     return _BMP if is_bmp in _BMP_HEADERS else None
 
 
+def contrast_of(picture: Picture) -> int:
+    """How far the lightest and the darkest of its pixels are apart, from 0 to 255, in the colour that shows most."""
+    mode = "L" if picture.channels == 1 else "RGB"
+    raster = Image.frombuffer(mode, (picture.width, picture.height), picture.pixels)
+    extrema = [channel.getextrema() for channel in raster.split()]
+    return max(int(lightest) - int(darkest) for darkest, lightest in extrema)  # type: ignore[arg-type]  # numbers: one channel each
+
+
 class PictureFile:
     """An opened file of one picture, or of several that follow each other as pages do."""
 
@@ -113,6 +121,11 @@ class PictureFile:
         self.kind = kind
         self._content = content
         self._image = self._opened()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the first picture, as its header says."""
+        return self._image.size
 
     def frames(self, most: int) -> int:
         """How many pictures it has that are pages, counted to one more than *most*; of an animation only the first."""
