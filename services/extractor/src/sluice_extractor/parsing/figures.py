@@ -17,7 +17,7 @@ IMAGES_NOT_READ = "images_not_read"
 _SMALLEST_SIDE, _SMALLEST_PIXELS = 16, 8_000
 """What is smaller is a bullet, a rule or an icon, and has no room for words."""
 _LEAST_CONTRAST = 16
-_PAGE_PICTURES, _PAGE_BYTES = 100, 48 << 20
+PAGE_PICTURES, PAGE_BYTES = 100, 48 << 20
 _NOT_DECODED, _DAMAGED, _TOO_MANY = "of a kind that is not decoded", "damaged or too large", "beyond the limits"
 
 
@@ -76,7 +76,7 @@ class _Developing:
             picture = self._picture_of(figure)
             if picture is None:
                 continue
-            is_full = len(pictures) >= _PAGE_PICTURES or _size_of(pictures) + len(picture.pixels) > _PAGE_BYTES
+            is_full = len(pictures) >= PAGE_PICTURES or _size_of(pictures) + len(picture.pixels) > PAGE_BYTES
             if is_full and page.number is not None:
                 self._left_out[_TOO_MANY] += 1
                 continue

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from sluice_common.errors import DocumentTooLarge, EmptyDocument, PipelineError
 from sluice_extractor.parsing.cleaning import clean_line
-from sluice_extractor.parsing.media import Figure, FigureSource
+from sluice_extractor.parsing.media import Figure, FigureSource, Picture
 from sluice_extractor.parsing.original import Allowance, OpenDocument, Original, Reader
 from sluice_extractor.parsing.page import TITLE_CHARS, Heading, Page, Remark
 
@@ -160,7 +160,8 @@ def _below(page: Page, level: int) -> Page:
     """The page as a part of a document without pages, its headings below the one that it stands under."""
     headings = tuple(Heading(h.start, min(h.level + level, 99), h.title) for h in page.headings)
     text = page.text if page.number is None else page.text + "\n\n"
-    return replace(page, number=None, text=text, spans=(), headings=headings, failed=False)
+    media = tuple(replace(media, rect=None) if isinstance(media, Picture) else media for media in page.media)
+    return replace(page, number=None, text=text, spans=(), headings=headings, failed=False, media=media)
 
 
 def _short(name: str) -> str:

@@ -6,6 +6,7 @@ import pypdfium2.raw as pdfium  # type: ignore[import-untyped]  # generated bind
 
 from sluice_common.errors import CorruptDocument, Encrypted
 from sluice_extractor.parsing.page import Heading, OutlineEntry, Page, TextSpan
+from sluice_extractor.parsing.pdf_figures import PdfFigures
 from sluice_extractor.parsing.pdf_lines import LineReader, PageFrame, frame_of
 from sluice_extractor.parsing.pdf_notes import NO_NOTES, Notes, notes_of, with_notes
 from sluice_extractor.parsing.pdf_outline import outline_of, start_of
@@ -37,6 +38,8 @@ class PdfiumBook:
         self._outline = outline
         self._entries: dict[int, list[OutlineEntry]] | None = None
         self._lines = LineReader()
+        self.figures: PdfFigures | None = None
+        """Who finds the figures on pages with text, where they are wanted."""
 
     def page(self, number: int) -> Page:
         page = pdfium.FPDF_LoadPage(self._document, number - 1)
@@ -67,7 +70,8 @@ class PdfiumBook:
         frame = frame_of(page)
         text, spans = self._lines.read(page, frame)
         text = with_notes(text, notes)
-        return Page(number, text, spans, self._headings(number, text, spans, frame))
+        read = Page(number, text, spans, self._headings(number, text, spans, frame))
+        return self.figures.added(read, page, frame) if self.figures and text.strip() else read
 
     def _headings(self, number: int, text: str, spans: Sequence[TextSpan], frame: PageFrame) -> tuple[Heading, ...]:
         if self._entries is None:
