@@ -138,7 +138,7 @@ def test_a_hint_that_comes_twice_is_skipped(stage):
     [
         (b"", "empty.txt", "empty"),
         (b"%PDF-1.7 broken", "broken.pdf", "corrupt"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(32), "photo.png", "unsupported_format"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(32), "photo.png", "ocr_required"),
         (LONG * 20, "long.txt", "too_large"),
     ],
 )

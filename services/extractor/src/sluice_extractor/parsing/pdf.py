@@ -9,6 +9,7 @@ from typing import Protocol
 from sluice_common.errors import CorruptDocument, NoText, OcrRequired, PermanentError, TooManyPages
 from sluice_extractor.parsing.original import OpenDocument, Original, PageRange
 from sluice_extractor.parsing.page import Page, Remark
+from sluice_extractor.parsing.pdf_figures import PdfFigures
 from sluice_extractor.parsing.pdf_pdfium import PdfiumBook
 from sluice_extractor.parsing.pdf_pypdf import PypdfBook
 
@@ -57,6 +58,8 @@ def read_pdf(original: Original) -> OpenDocument:
     if book.pages_total > original.max_pages:
         raise TooManyPages(f"{book.pages_total} pages, the limit is {original.max_pages}")
     remarks: list[Remark] = []
+    if original.wants_media and isinstance(book, PdfiumBook):
+        book.figures = PdfFigures(original, remarks)
     look = _second_look(name, original)
     document = OpenDocument("application/pdf", name, book.pages_total, iter(()), remarks)
     part = _part_of(original.page_range, book.pages_total)

@@ -1,11 +1,13 @@
 """PDFium as a reader of PDFs, called at its C interface, because wrapping objects costs a sixth of the speed."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pypdfium2.raw as pdfium  # type: ignore[import-untyped]  # generated bindings, without types
 
 from sluice_common.errors import CorruptDocument, Encrypted
 from sluice_extractor.parsing.page import Heading, OutlineEntry, Page, TextSpan
+from sluice_extractor.parsing.pdf_figures import PdfFigures
 from sluice_extractor.parsing.pdf_lines import LineReader, PageFrame, frame_of
 from sluice_extractor.parsing.pdf_notes import NO_NOTES, Notes, notes_of, with_notes
 from sluice_extractor.parsing.pdf_outline import outline_of, start_of
@@ -43,6 +45,8 @@ class PdfiumBook:
         self._entries: dict[int, list[OutlineEntry]] | None = None
         self._lines = LineReader()
         self._wants_pictures = wants_pictures
+        self.figures: PdfFigures | None = None
+        """Who finds the figures on pages with text, where they are wanted."""
 
     def page(self, number: int) -> Page:
         page = pdfium.FPDF_LoadPage(self._document, number - 1)
@@ -75,9 +79,11 @@ class PdfiumBook:
         frame = frame_of(page)
         text, spans = self._lines.read(page, frame)
         text = with_notes(text, notes)
-        picture = picture_of(page) if self._wants_pictures and is_read_as_picture(page, text) else None
-        media = (picture,) if picture else ()
-        return Page(number, text, spans, self._headings(number, text, spans, frame), media=media)
+        read = Page(number, text, spans, self._headings(number, text, spans, frame))
+        if self._wants_pictures and is_read_as_picture(page, text):
+            picture = picture_of(page)
+            return replace(read, media=(picture,)) if picture else read
+        return self.figures.added(read, page, frame) if self.figures and text.strip() else read
 
     def _headings(self, number: int, text: str, spans: Sequence[TextSpan], frame: PageFrame) -> tuple[Heading, ...]:
         if self._entries is None:
