@@ -334,7 +334,7 @@ def test_originals_are_in_s3_because_a_folder_cannot_be_shared(read):
 def test_images_have_a_version_and_never_latest(overlay):
     images = {container_of(overlay, name)["image"] for name, _ in pods(overlay)}
 
-    assert all(re.search(r"/(api|extractor|embedder):\d+\.\d+\.\d+$", image) for image in images)
+    assert all(re.search(r"/(api|extractor-full|embedder):\d+\.\d+\.\d+$", image) for image in images)
 
 
 def test_the_migration_only_reaches_postgresql(overlay):
