@@ -9,7 +9,8 @@ bytes).
 
 Orders wait until there is a place, in their order, but for this: those that begin a document and those that go on with
 one leave the last place to each other. So a short document never waits for the end of a long one, and a flood of
-short ones does not stop a long one.
+short ones does not stop a long one. A child that draws a page has a place of its own, so that somebody who looks at
+a page waits for others who look, and for no document.
 """
 
 import codecs
@@ -25,7 +26,7 @@ from dataclasses import dataclass
 
 from sluice_extractor.parsing.encodings import USED_CODECS, decode
 from sluice_extractor.sandbox.child import ChildEnds, live
-from sluice_extractor.sandbox.requests import DESCRIPTORS_PER_ORDER, READY, STATUS
+from sluice_extractor.sandbox.requests import DESCRIPTORS_PER_ORDER, DRAWS, READY, STATUS
 from sluice_extractor.sandbox.walls import Walls, prepare_walls, readable_trees
 
 
@@ -99,10 +100,13 @@ class ForkServer:
         return True
 
     def _next_in_turn(self) -> _Waiting | None:
-        places = self._most_children - len(self._children)
         living = Counter(child.kind for child in self._children.values())
+        places = self._most_children - len(self._children) + living[DRAWS]
         for waiting in self._waiting:
-            if places > 1 or (places == 1 and living[waiting.kind] < self._most_children - 1):
+            if waiting.kind == DRAWS:
+                if not living[DRAWS]:
+                    return waiting
+            elif places > 1 or (places == 1 and living[waiting.kind] < self._most_children - 1):
                 return waiting
         return None
 

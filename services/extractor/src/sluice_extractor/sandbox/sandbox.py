@@ -9,22 +9,28 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import structlog
 
 from sluice_common.errors import ExtractorCrashed, ObjectMissing
+from sluice_extractor.parsing.media import Picture
+from sluice_extractor.sandbox.drawing import picture_of
 from sluice_extractor.sandbox.handle import ChildHandle
 from sluice_extractor.sandbox.reading import Reading
 from sluice_extractor.sandbox.requests import (
     FEWEST_CHILDREN,
     READY,
+    WHOLE,
     ChildOrder,
+    DrawRequest,
     Part,
     ReadLimits,
     ReadRequest,
     order_for,
+    order_for_drawing,
 )
 
 _START_S = 60
@@ -83,7 +89,7 @@ class Sandbox:
         """
         # What makes text of media is slower than any reader: children ahead of it would only wait, in others' places.
         ahead = 0 if request.wants_media else self._children - 1
-        reading = Reading(_File(self, request, _opened(request)), self._limits, ahead=ahead)
+        reading = Reading(_File(self, request, _opened(request.path)), self._limits, ahead=ahead)
         try:
             if begin is not None:
                 begin(reading.kill)
@@ -92,6 +98,24 @@ class Sandbox:
             reading.close()
             raise
         return reading
+
+    def draw(self, request: DrawRequest) -> Picture | None:
+        """A page as it looks; None where the document has no such page.
+
+        Raises:
+            ObjectMissing: there is no file at the path.
+            PermanentError: it cannot be drawn.
+            CrashError: its child died.
+        """
+        file_fd = _opened(request.path)
+        try:
+            child = self._begin(order_for_drawing(request, self._limits), file_fd, WHOLE)
+        finally:
+            os.close(file_fd)
+        try:
+            return picture_of(child)
+        finally:
+            child.close()
 
     def close(self) -> None:
         """End the fork server and every child; nothing can be read afterwards."""
@@ -105,7 +129,9 @@ class Sandbox:
         Raises:
             ExtractorCrashed: the fork server does not come up.
         """
-        order = order_for(request, self._limits, part)
+        return self._begin(order_for(request, self._limits, part), file_fd, part)
+
+    def _begin(self, order: ChildOrder, file_fd: int, part: Part) -> ChildHandle:
         results, result_end = os.pipe()
         owner, owner_end = socket.socketpair()
         order_end = _pipe_with(_body_of(order))
@@ -194,9 +220,9 @@ class _File:
             self.file_fd = -1
 
 
-def _opened(request: ReadRequest) -> int:
+def _opened(path: Path) -> int:
     try:
-        return os.open(request.path, os.O_RDONLY | os.O_CLOEXEC)
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError as error:
         raise ObjectMissing("the file of the original is gone") from error
 
