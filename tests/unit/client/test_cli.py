@@ -307,6 +307,15 @@ ANALYSIS = {
 }
 
 
+def test_a_page_is_written_to_a_file_of_its_own_and_overwrites_nothing(sluice, script, answered, tmp_path):
+    script.on("GET /v1/documents/doc_1/pages/2.png", answered(200, raw=b"png"), answered(200, raw=b"other"))
+
+    first, second = sluice("page", "doc_1", "2"), sluice("page", "doc_1", "2")
+
+    assert (tmp_path / "doc_1-2.png").read_bytes() == b"png"
+    assert (first.returncode, second.returncode) == (0, 1)
+
+
 def test_an_analysis_is_shown_with_its_votes_and_who_was_left_out(sluice, script, answered):
     script.on("GET /v1/documents/doc_1/analysis", answered(200, ANALYSIS))
 

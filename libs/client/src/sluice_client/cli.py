@@ -368,6 +368,24 @@ def download(command: Command) -> int:
     return DONE
 
 
+def page(command: Command) -> int:
+    options, terminal = command.options, command.terminal
+    target = Path(options.output or f"{options.id}-{options.page}.png")
+    if options.output != "-" and target.exists() and not options.force:
+        terminal.remark(f"sluice: {one_line(target)} is already there; use --force or another -o")
+        return REFUSED
+    image = command.client.page_image(options.id, options.page, dpi=options.dpi)
+    if options.output == "-":
+        sys.stdout.buffer.write(image)
+    elif terminal.as_json:
+        target.write_bytes(image)
+        terminal.give({"id": options.id, "page": options.page, "path": str(target), "bytes": len(image)})
+    else:
+        target.write_bytes(image)
+        terminal.say(f"{one_line(target)}  {len(image)} bytes")
+    return DONE
+
+
 # Acting
 
 
@@ -549,6 +567,12 @@ def add_looking(commands: Commands, common: argparse.ArgumentParser) -> None:
     parser = add(commands, common, "download", download, "the original")
     parser.add_argument("id", metavar="ID")
     parser.add_argument("-o", "--output", metavar="PATH", help="default: the document's name; - for standard output")
+    parser.add_argument("-f", "--force", action="store_true", help="overwrite")
+    parser = add(commands, common, "page", page, "how a page of a PDF looks, as a PNG")
+    parser.add_argument("id", metavar="ID")
+    parser.add_argument("page", metavar="PAGE", type=int, help="from 1")
+    parser.add_argument("--dpi", type=int, metavar="N", help="pixels per inch")
+    parser.add_argument("-o", "--output", metavar="PATH", help="default: ID-PAGE.png; - for standard output")
     parser.add_argument("-f", "--force", action="store_true", help="overwrite")
 
 

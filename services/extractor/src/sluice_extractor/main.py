@@ -10,13 +10,14 @@ from sluice_common import __version__
 from sluice_common.adapters.build import build_object_store, build_spans, build_transcription
 from sluice_common.agreement import check_lease
 from sluice_common.batches import Batches
-from sluice_common.contract import EXTRACT_QUEUE
+from sluice_common.contract import EXTRACT_QUEUE, RENDER_QUEUE
 from sluice_common.database import open_database
 from sluice_common.documents import Documents
 from sluice_common.hints import Hints
 from sluice_common.jobs import Pings
 from sluice_common.metrics import StageMetrics, make_registry, serve_metrics
 from sluice_common.migrations import check_schema
+from sluice_common.page_images import PageImages
 from sluice_common.service import run_service
 from sluice_common.tasks import DramatiqQueue, OnShutdown, StageWorker, open_broker
 from sluice_common.times import Times, times_of
@@ -61,6 +62,7 @@ def build(settings: ExtractorSettings, stack: ExitStack) -> StageWorker:
     deps = ExtractorDeps(
         documents=Documents(database, times, **tries),
         batches=Batches(database, times),
+        page_images=PageImages(database),
         objects=build_object_store(settings.objects),
         sandbox=sandbox,
         enrichments=(recognition, Analysis(ensemble, _work_folders(settings)), transcription),
@@ -80,7 +82,8 @@ def build(settings: ExtractorSettings, stack: ExitStack) -> StageWorker:
     register(broker, deps, stage_metrics)
     stack.callback(serve_metrics(settings.metrics, registry))
     stack.callback(leases.hand_back)  # first of all, when the worker has stopped
-    return StageWorker(broker, EXTRACT_QUEUE, settings.extraction.workers, times.stop_grace.total_seconds())
+    grace_s = times.stop_grace.total_seconds()
+    return StageWorker(broker, EXTRACT_QUEUE, settings.extraction.workers, grace_s, beside={RENDER_QUEUE: 1})
 
 
 def main() -> int:

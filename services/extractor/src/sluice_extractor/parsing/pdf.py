@@ -7,6 +7,7 @@ from itertools import islice
 from typing import Protocol
 
 from sluice_common.errors import CorruptDocument, NoText, OcrRequired, PermanentError, TooManyPages
+from sluice_extractor.parsing.media import Picture
 from sluice_extractor.parsing.original import OpenDocument, Original, PageRange
 from sluice_extractor.parsing.page import Page, Remark
 from sluice_extractor.parsing.pdf_figures import PdfFigures
@@ -68,6 +69,16 @@ def read_pdf(original: Original) -> OpenDocument:
     outline = book.outline if part.first == 1 else ()
     pages = _seen_twice(_repaired(_read(book, part), look, remarks), look, remarks)
     return replace(document, pages=pages, page_range=part, outline=outline)
+
+
+def draw_page(content: bytes, number: int, dpi: float) -> Picture | None:
+    """How page *number*, beginning with 1, of a PDF looks; None where it has no such page.
+
+    Raises:
+        Encrypted, CorruptDocument, DocumentTooLarge: it cannot be drawn.
+    """
+    book = PdfiumBook(content)
+    return book.picture(number, dpi) if 1 <= number <= book.pages_total else None
 
 
 def _part_of(wanted: PageRange | None, pages_total: int) -> PageRange | None:

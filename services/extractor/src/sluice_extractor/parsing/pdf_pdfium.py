@@ -6,7 +6,9 @@ from dataclasses import replace
 import pypdfium2.raw as pdfium  # type: ignore[import-untyped]  # generated bindings, without types
 
 from sluice_common.errors import CorruptDocument, Encrypted
+from sluice_extractor.parsing.media import Picture
 from sluice_extractor.parsing.page import Heading, OutlineEntry, Page, TextSpan
+from sluice_extractor.parsing.pdf_drawing import draw
 from sluice_extractor.parsing.pdf_figures import PdfFigures
 from sluice_extractor.parsing.pdf_lines import LineReader, PageFrame, frame_of
 from sluice_extractor.parsing.pdf_notes import NO_NOTES, Notes, notes_of, with_notes
@@ -60,6 +62,20 @@ class PdfiumBook:
             return Page(number, "", failed=True)
         try:
             return self._read(page, number, notes)
+        finally:
+            pdfium.FPDF_ClosePage(page)
+
+    def picture(self, number: int, dpi: float) -> Picture:
+        """One page as it looks.
+
+        Raises:
+            CorruptDocument, DocumentTooLarge: it cannot be drawn.
+        """
+        page = pdfium.FPDF_LoadPage(self._document, number - 1)
+        if not page:
+            raise CorruptDocument("PDFium cannot open the page")
+        try:
+            return draw(page, self._form, dpi)
         finally:
             pdfium.FPDF_ClosePage(page)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sluice_common.errors import DocumentTooLarge, FailureCode, PipelineError
 from sluice_extractor.parsing.by_type import open_document
 from sluice_extractor.parsing.original import Original
+from sluice_extractor.parsing.pdf import draw_page
 from sluice_extractor.sandbox.frames import FrameWriter
 from sluice_extractor.sandbox.last_words import speak_when_dying
 from sluice_extractor.sandbox.requests import ChildOrder
@@ -81,7 +82,10 @@ def leave_the_server(ends: ChildEnds, *, kept_fd: int | None) -> None:
 
 def _report(order: ChildOrder, frames: FrameWriter, held: list[str]) -> None:
     try:
-        _read(order, frames, held)
+        if order.drawn_dpi is None:
+            _read(order, frames, held)
+        else:
+            _draw(order, order.drawn_dpi, frames)
     except PipelineError as error:
         frames.error(error.code, error.detail, error.detail_code)
     except MemoryError:
@@ -113,6 +117,14 @@ def _read(order: ChildOrder, frames: FrameWriter, held: list[str]) -> None:
     for page in document.pages:
         frames.page(page)
     frames.done(document.remarks)
+
+
+def _draw(order: ChildOrder, dpi: float, frames: FrameWriter) -> None:
+    assert order.page_range is not None, "a page is drawn, and no document"
+    picture = draw_page(_content(order.memory_bytes), order.page_range.first, dpi)
+    if picture is not None:
+        frames.media(picture)
+    frames.done(())
 
 
 def _content(memory_bytes: int) -> bytes:

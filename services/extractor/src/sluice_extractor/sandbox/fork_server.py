@@ -11,7 +11,9 @@ in place of the pipe for frames.
 Orders wait until there is a place, in their order, but for this: those that begin a document and those that go on with
 one leave the last place to each other. So a short document never waits for the end of a long one, and a flood of
 short ones does not stop a long one. Children that wait for what is made of their pictures have places of their own, one
-less, so that scans never hold up text; programs need no place, because a child keeps its own until they have ended.
+less, so that scans never hold up text; programs need no place, because a child keeps its own until they have ended. A
+child that draws a page has a place of its own, so that somebody who looks at a page waits for others who look, and for
+no document.
 """
 
 import codecs
@@ -28,7 +30,7 @@ from dataclasses import dataclass
 from sluice_extractor.parsing.encodings import USED_CODECS, decode
 from sluice_extractor.sandbox.child import ChildEnds, live
 from sluice_extractor.sandbox.program_child import become_program
-from sluice_extractor.sandbox.requests import BEGINS, DESCRIPTORS_PER_ORDER, GOES_ON, READY, RUNS, STATUS, WAITS
+from sluice_extractor.sandbox.requests import BEGINS, DESCRIPTORS_PER_ORDER, DRAWS, GOES_ON, READY, RUNS, STATUS, WAITS
 from sluice_extractor.sandbox.walls import Walls, prepare_walls, readable_trees
 
 
@@ -108,6 +110,8 @@ class ForkServer:
     def _has_place(self, kind: bytes, living: Counter[bytes]) -> bool:
         if kind == RUNS:
             return True
+        if kind == DRAWS:
+            return not living[DRAWS]
         places = self._most_children - living[BEGINS] - living[GOES_ON]
         if kind != WAITS and places != 1:
             return places > 1

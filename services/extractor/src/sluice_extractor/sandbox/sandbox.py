@@ -9,12 +9,15 @@ import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import structlog
 
 from sluice_common.errors import ExtractorCrashed, ObjectMissing
+from sluice_extractor.parsing.media import Picture
+from sluice_extractor.sandbox.drawing import picture_of
 from sluice_extractor.sandbox.handle import ChildHandle
 from sluice_extractor.sandbox.program_run import ProgramRun
 from sluice_extractor.sandbox.reading import Reading
@@ -22,13 +25,16 @@ from sluice_extractor.sandbox.requests import (
     FEWEST_CHILDREN,
     READY,
     RUNS,
+    WHOLE,
     ChildOrder,
+    DrawRequest,
     Part,
     Program,
     ProgramOrder,
     ReadLimits,
     ReadRequest,
     order_for,
+    order_for_drawing,
     order_to_run,
 )
 
@@ -88,7 +94,7 @@ class Sandbox:
         """
         # What makes text of media is slower than any reader: children ahead of it would only wait, in others' places.
         ahead = 0 if request.wants_media else self._children - 1
-        reading = Reading(_File(self, request, _opened(request)), self._limits, ahead=ahead)
+        reading = Reading(_File(self, request, _opened(request.path)), self._limits, ahead=ahead)
         try:
             if begin is not None:
                 begin(reading.kill)
@@ -111,6 +117,24 @@ class Sandbox:
         finally:
             run.close()
 
+    def draw(self, request: DrawRequest) -> Picture | None:
+        """A page as it looks; None where the document has no such page.
+
+        Raises:
+            ObjectMissing: there is no file at the path.
+            PermanentError: it cannot be drawn.
+            CrashError: its child died.
+        """
+        file_fd = _opened(request.path)
+        try:
+            child = self._begin(order_for_drawing(request, self._limits), file_fd, WHOLE)
+        finally:
+            os.close(file_fd)
+        try:
+            return picture_of(child)
+        finally:
+            child.close()
+
     def close(self) -> None:
         """End the fork server and every child; nothing can be read afterwards."""
         with self._lock:
@@ -123,7 +147,9 @@ class Sandbox:
         Raises:
             ExtractorCrashed: the fork server does not come up.
         """
-        order = order_for(request, self._limits, part)
+        return self._begin(order_for(request, self._limits, part), file_fd, part)
+
+    def _begin(self, order: ChildOrder, file_fd: int, part: Part) -> ChildHandle:
         results, result_end = os.pipe()
         owner, owner_end = socket.socketpair()
         order_end = _pipe_with(_body_of(order))
@@ -230,9 +256,9 @@ class _File:
             self.file_fd = -1
 
 
-def _opened(request: ReadRequest) -> int:
+def _opened(path: Path) -> int:
     try:
-        return os.open(request.path, os.O_RDONLY | os.O_CLOEXEC)
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError as error:
         raise ObjectMissing("the file of the original is gone") from error
 
