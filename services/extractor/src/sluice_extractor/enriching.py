@@ -19,6 +19,10 @@ class Findings:
     """Whose findings these are; None where nobody keeps anything for it."""
     is_stopped: Callable[[], bool] = lambda: False
     """Whether nobody waits for the pages any more; who waits for others asks it several times a second."""
+    media_type: str = ""
+    """Of the document."""
+    page_descriptions: dict[int, str] = field(default_factory=dict)
+    """What pages that are pictures show, by their numbers, until it is put below what is recognised on them."""
 
 
 class Enrichment(Protocol):

@@ -8,6 +8,7 @@ from sluice_common.settings import (
     ObjectsSettings,
     ServiceSettings,
     TranscriptionSettings,
+    VisionSettings,
 )
 
 
@@ -18,3 +19,4 @@ class ExtractorSettings(ServiceSettings):
     extraction: ExtractionSettings = ExtractionSettings()
     audio: AudioSettings = AudioSettings()
     transcription: TranscriptionSettings = TranscriptionSettings()
+    vision: VisionSettings = VisionSettings()
