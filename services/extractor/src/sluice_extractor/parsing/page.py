@@ -132,6 +132,8 @@ class Page:
     failed: bool = False
     place: Place = NOWHERE
     media: tuple[Media, ...] = ()
+    is_garbled: bool = False
+    """Whether the text is surely not what the page shows; known to its reader, and not sent on."""
 
 
 TITLE_CHARS = 200

@@ -135,9 +135,11 @@ def _pages_with_text(book: PdfBook, second_look: Callable[[], PdfBook | None], r
 def _repaired(
     pages: Iterator[Page], second_look: Callable[[], PdfBook | None], remarks: list[Remark]
 ) -> Iterator[Page]:
-    """Failed pages as the second reader sees them."""
+    """Failed pages as the second reader sees them; what is wrong with a page and stays so is remarked."""
     for page in pages:
         if not page.failed or page.number is None:
+            if page.is_garbled and not page.media:
+                remarks.append(Remark("text_garbled", "The text is not what the page shows.", page.number))
             yield page
             continue
         other = second_look()

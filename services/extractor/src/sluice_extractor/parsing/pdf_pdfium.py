@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pypdfium2.raw as pdfium  # type: ignore[import-untyped]  # generated bindings, without types
 
 from sluice_common.errors import CorruptDocument, Encrypted
+from sluice_extractor.parsing.garbling import is_garbled
 from sluice_extractor.parsing.media import Picture
 from sluice_extractor.parsing.page import Heading, OutlineEntry, Page, TextSpan
 from sluice_extractor.parsing.pdf_drawing import draw
@@ -82,8 +83,9 @@ class PdfiumBook:
     def _read(self, page: pdfium.FPDF_PAGE, number: int, notes: Notes) -> Page:
         frame = frame_of(page)
         text, spans = self._lines.read(page, frame)
+        garbled = is_garbled(text, self._lines.lost_chars)
         text = with_notes(text, notes)
-        return Page(number, text, spans, self._headings(number, text, spans, frame))
+        return Page(number, text, spans, self._headings(number, text, spans, frame), is_garbled=garbled)
 
     def _headings(self, number: int, text: str, spans: Sequence[TextSpan], frame: PageFrame) -> tuple[Heading, ...]:
         if self._entries is None:
