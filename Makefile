@@ -82,6 +82,9 @@ bench: .venv ## Measure how long one page takes on an idle stack, and where that
 	@.venv/bin/python benchmarks/idle_latency.py $(ARGS)
 bench-extraction: .venv build/readers/done ## Compare our readers with others over the documents in SLUICE_CORPUS
 	@.venv/bin/python benchmarks/extraction/compare.py $(ARGS)
+bench-garbling: .venv build/readers/done ## Measure how well garbled text is noticed, over PDFs damaged on purpose and SLUICE_CORPUS
+	build/readers/bin/python benchmarks/garbling/damaged.py build/damaged
+	@.venv/bin/python benchmarks/garbling/measure.py build/damaged
 build/readers/done: benchmarks/extraction/requirements.txt # the other readers, in an environment of their own
 	python3 -m venv build/readers
 	build/readers/bin/pip install --quiet -r benchmarks/extraction/requirements.txt
@@ -118,4 +121,4 @@ help: ## Show this list
 .PHONY: help run demo status stop doctor check test lint types imports test-unit test-model test-contracts test-acceptance \
   test-faults test-faults-long test-promises test-planted test-orders test-bounds test-monitoring test-alerts test-deploy \
   test-containers test-deploy-long test-upgrade test-browser images sbom startable up down backup-compose \
-  restore-compose bench bench-extraction migrate backup restore rebuild-index dashboards rules lock clean .venv
+  restore-compose bench bench-extraction bench-garbling migrate backup restore rebuild-index dashboards rules lock clean .venv

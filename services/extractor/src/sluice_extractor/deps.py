@@ -44,3 +44,5 @@ class ExtractorDeps:
     """Whether one of the enrichments hears recordings."""
     wants_colour: bool = False
     """Whether one of the enrichments sees the colours of pictures."""
+    can_recognise: bool = False
+    """Whether one of the enrichments reads the text in pictures."""

@@ -72,6 +72,7 @@ def _read_and_forward(claim: ExtractionClaim, holding: Holding, deps: ExtractorD
             wants_media,
             deps.wants_sound,
             wants_colour=deps.wants_colour,
+            can_recognise=deps.can_recognise,
         )
         with deps.sandbox.read(request, holding.begin) as reading:
             holding.open(reading.pages_total)

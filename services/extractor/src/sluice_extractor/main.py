@@ -71,6 +71,7 @@ def build(settings: ExtractorSettings, stack: ExitStack) -> StageWorker:
         enrichments=(*seeing[:1], recognition, *seeing[1:], Analysis(ensemble, _work_folders(settings)), transcription),
         wants_sound=ensemble.wants_sound or isinstance(transcription, Transcription),
         wants_colour=bool(seeing),
+        can_recognise=recognition.recogniser is not None,
         leases=leases,
         hints=Hints(DramatiqQueue(broker)),
         pings=Pings(database),

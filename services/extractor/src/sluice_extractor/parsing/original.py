@@ -72,6 +72,8 @@ class Original:
     """Whether the pages of a recording shall come with its sound, which is of use to those that hear it only."""
     wants_colour: bool = False
     """Whether pictures within a document shall keep their colours, which recognising text does not need."""
+    can_recognise: bool = False
+    """Whether somebody recognises text, so that pages whose own is garbled shall come with a picture in any case."""
     max_audio_s: float = 14_400
     max_pages: int = 5_000
     max_text_chars: int = 50_000_000

@@ -99,6 +99,8 @@ class Remark:
 
 PAGE_NOT_READ = "page_not_read"
 """The remark on a page that is a picture which nobody has read."""
+TEXT_GARBLED = "text_garbled"
+"""The remark on a page whose text is not what it shows."""
 IMAGES_NOT_READ = "images_not_read"
 """The remark on pictures within a document which nobody has read."""
 
@@ -140,6 +142,8 @@ class Page:
     place: Place = NOWHERE
     media: tuple[Media, ...] = ()
     figures: tuple[Figure, ...] = ()
+    is_garbled: bool = False
+    """Whether the text is surely not what the page shows; known to its reader, and not sent on."""
 
 
 TITLE_CHARS = 200

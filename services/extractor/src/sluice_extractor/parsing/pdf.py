@@ -9,7 +9,7 @@ from typing import Protocol
 from sluice_common.errors import CorruptDocument, NoText, OcrRequired, PermanentError, TooManyPages
 from sluice_extractor.parsing.media import Picture
 from sluice_extractor.parsing.original import OpenDocument, Original, PageRange
-from sluice_extractor.parsing.page import Page, Remark
+from sluice_extractor.parsing.page import TEXT_GARBLED, Page, Remark
 from sluice_extractor.parsing.pdf_figures import PdfFigures
 from sluice_extractor.parsing.pdf_pdfium import PdfiumBook
 from sluice_extractor.parsing.pdf_pypdf import PypdfBook
@@ -97,9 +97,18 @@ def _open_first(original: Original) -> tuple[str, PdfBook]:
     if original.pdf_reader == "pypdf":
         return "pypdf", PypdfBook(original.content, max_pages=original.max_pages)
     try:
-        return "pdfium", PdfiumBook(original.content, original.outline, wants_pictures=original.wants_media)
+        return "pdfium", _pdfium_book(original)
     except CorruptDocument:
         return "pypdf", PypdfBook(original.content, max_pages=original.max_pages)
+
+
+def _pdfium_book(original: Original) -> PdfiumBook:
+    return PdfiumBook(
+        original.content,
+        original.outline,
+        wants_pictures=original.wants_media,
+        can_recognise=original.can_recognise,
+    )
 
 
 def _second_look(name: str, original: Original) -> Callable[[], PdfBook | None]:
@@ -140,9 +149,11 @@ def _pages_with_text(book: PdfBook, second_look: Callable[[], PdfBook | None], r
 def _repaired(
     pages: Iterator[Page], second_look: Callable[[], PdfBook | None], remarks: list[Remark]
 ) -> Iterator[Page]:
-    """Failed pages as the second reader sees them."""
+    """Failed pages as the second reader sees them; what is wrong with a page and stays so is remarked."""
     for page in pages:
         if not page.failed or page.number is None:
+            if page.is_garbled and not page.media:  # who recognises it says what became of it
+                remarks.append(Remark(TEXT_GARBLED, "The text is not what the page shows.", page.number))
             yield page
             continue
         other = second_look()

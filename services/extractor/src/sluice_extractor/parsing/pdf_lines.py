@@ -18,6 +18,7 @@ from sluice_extractor.parsing.page import FARTHEST_TENTHS, NUMBERS_PER_SPAN, Tex
 _END = "\r\n"
 _HYPHEN = "\ufffe"
 _UNCLEAN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufeff\uffff\ud800-\udfff\u1100-\u11ff]")
+_LOST = re.compile("[\x00-\x08\x0e-\x1f\uffff]")
 _LINE_RECTS = 2_000
 _FIRST_ROOM = 128
 _ROOM = 8_192
@@ -95,6 +96,8 @@ class LineReader:
     """
 
     def __init__(self) -> None:
+        self.lost_chars = 0
+        """Of the page that was read last: characters that can stand in no text, and mean that its fonts say nothing."""
         # Keeping the GIL, and naming no types, so that ctypes has nothing to convert, is four times as fast as the
         # bindings.
         self._count_rects = ctypes.PYFUNCTYPE(ctypes.c_int)(_address_of(pdfium.FPDFText_CountRects))
@@ -104,12 +107,14 @@ class LineReader:
         self._make_room(_FIRST_ROOM)
 
     def read(self, page: pdfium.FPDF_PAGE, frame: PageFrame) -> tuple[str, Sequence[TextSpan]]:
+        self.lost_chars = 0
         text_page = pdfium.FPDFText_LoadPage(page)
         if not text_page:
             return "", ()
         try:
             count = max(pdfium.FPDFText_CountChars(text_page), 0)
             raw = _text_of(text_page, count)
+            self.lost_chars = len(_LOST.findall(raw))
             text, lines = _split(raw)
             if len(raw) != count:
                 lines = _renumbered(lines, text_page)

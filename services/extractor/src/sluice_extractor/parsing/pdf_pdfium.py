@@ -6,6 +6,7 @@ from dataclasses import replace
 import pypdfium2.raw as pdfium  # type: ignore[import-untyped]  # generated bindings, without types
 
 from sluice_common.errors import CorruptDocument, Encrypted
+from sluice_extractor.parsing.garbling import is_garbled
 from sluice_extractor.parsing.media import Picture
 from sluice_extractor.parsing.page import Heading, OutlineEntry, Page, TextSpan
 from sluice_extractor.parsing.pdf_drawing import draw
@@ -24,11 +25,17 @@ class PdfiumBook:
     """A PDF opened by PDFium; one thread per process, and one book at a time."""
 
     def __init__(
-        self, content: bytes, outline: Sequence[OutlineEntry] | None = None, *, wants_pictures: bool = False
+        self,
+        content: bytes,
+        outline: Sequence[OutlineEntry] | None = None,
+        *,
+        wants_pictures: bool = False,
+        can_recognise: bool = False,
     ) -> None:
         """Open *content*, with the empty password where it is encrypted, and with what is known of its outline.
 
-        Pages that can only be read by what they look like come with a picture where that is wanted.
+        Pages that can only be read by what they look like come with a picture where that is wanted, and those with
+        garbled text also where somebody *can_recognise* it.
 
         Raises:
             Encrypted: it needs a password.
@@ -47,6 +54,7 @@ class PdfiumBook:
         self._entries: dict[int, list[OutlineEntry]] | None = None
         self._lines = LineReader()
         self._wants_pictures = wants_pictures
+        self._can_recognise = can_recognise
         self.figures: PdfFigures | None = None
         """Who finds the figures on pages with text, where they are wanted."""
 
@@ -94,12 +102,19 @@ class PdfiumBook:
     def _read(self, page: pdfium.FPDF_PAGE, number: int, notes: Notes) -> Page:
         frame = frame_of(page)
         text, spans = self._lines.read(page, frame)
+        garbled = is_garbled(text, self._lines.lost_chars)
         text = with_notes(text, notes)
-        read = Page(number, text, spans, self._headings(number, text, spans, frame))
-        if self._wants_pictures and is_read_as_picture(page, text):
+        read = Page(number, text, spans, self._headings(number, text, spans, frame), is_garbled=garbled)
+        if self._is_drawn(page, text, is_garbled=garbled):
             picture = picture_of(page)
             return replace(read, media=(picture,)) if picture else read
         return self.figures.added(read, page, frame) if self.figures and text.strip() else read
+
+    def _is_drawn(self, page: pdfium.FPDF_PAGE, text: str, *, is_garbled: bool) -> bool:
+        """Whether what the page says must be recognised, and somebody will."""
+        if is_garbled:
+            return self._wants_pictures or self._can_recognise
+        return self._wants_pictures and is_read_as_picture(page, text)
 
     def _headings(self, number: int, text: str, spans: Sequence[TextSpan], frame: PageFrame) -> tuple[Heading, ...]:
         if self._entries is None:

@@ -11,6 +11,7 @@ from pypdf.generic import Destination, DictionaryObject, TextStringObject
 
 from sluice_common.errors import ArchiveBomb, CorruptDocument, Encrypted, TooManyPages
 from sluice_extractor.parsing.cleaning import clean_line, clean_text
+from sluice_extractor.parsing.garbling import is_garbled
 from sluice_extractor.parsing.page import TITLE_CHARS, Heading, Page
 
 _IMAGE_PAGES = 20
@@ -46,7 +47,7 @@ class PypdfBook:
             raise
         except Exception:  # noqa: BLE001 - pypdf raises whatever a damaged page provokes
             return Page(number, "", failed=True)
-        return Page(number, text, headings=self._headings(number, text))
+        return Page(number, text, headings=self._headings(number, text), is_garbled=is_garbled(text))
 
     def has_images(self) -> bool:
         return any(_shows_image(self._reader, index) for index in range(min(self.pages_total, _IMAGE_PAGES)))

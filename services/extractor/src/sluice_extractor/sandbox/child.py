@@ -109,6 +109,7 @@ def _read(order: ChildOrder, frames: FrameWriter, held: list[str]) -> None:
         outline=order.outline,
         wants_sound=order.wants_sound,
         wants_colour=order.wants_colour,
+        can_recognise=order.can_recognise,
         max_audio_s=order.max_audio_s,
         max_pages=order.max_pages,
         max_text_chars=order.max_text_chars,

@@ -61,6 +61,8 @@ class ReadRequest:
     """Whether somebody hears the sound of recordings."""
     wants_colour: bool = False
     """Whether somebody looks at pictures who sees colours."""
+    can_recognise: bool = False
+    """Whether somebody recognises the text of pages whose own is garbled."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,7 @@ class ChildOrder(BaseModel):
     outline: list[OutlineEntry] | None
     wants_sound: bool
     wants_colour: bool
+    can_recognise: bool
     max_audio_s: float
     max_pages: int
     max_text_chars: int
@@ -173,6 +176,7 @@ def order_for(request: ReadRequest, limits: ReadLimits, part: Part) -> ChildOrde
         outline=part.outline,
         wants_sound=request.wants_sound,
         wants_colour=request.wants_colour,
+        can_recognise=request.can_recognise,
         max_audio_s=limits.max_audio_s,
         max_pages=limits.max_pages,
         max_text_chars=limits.max_text_chars,
