@@ -14,6 +14,7 @@ from sluice_extractor.parsing.by_type import open_document
 from sluice_extractor.parsing.media import Picture
 from sluice_extractor.parsing.original import Original
 from sluice_extractor.parsing.page import Page
+from sluice_extractor.parsing.pdf import _seen_twice
 from sluice_extractor.sandbox import ReadRequest, Sandbox
 
 LINE = "The weir tells of four rivers."
@@ -130,3 +131,36 @@ def test_a_long_scan_is_read_in_page_ranges_and_no_page_is_lost(tmp_path: Path):
         (6, "", 1),
         (7, "", 1),
     ]
+
+
+class OtherReader:
+    """Finds text on the first page only, and counts how often it is asked."""
+
+    pages_total = 20
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def page(self, number: int) -> Page:
+        self.asked.append(number)
+        return Page(number, "Found by the other" if number == 1 else "")
+
+    def has_images(self) -> bool:
+        return True
+
+
+def test_text_that_only_the_second_reader_finds_stays_with_the_picture_and_it_is_not_asked_for_ever():
+    shown = Picture(b"\0", 1, 1, 1, at=0, is_whole_page=True)
+    pages = [
+        Page(1, "", media=(shown,)),
+        Page(2, "Text"),
+        *(Page(number, "", media=(shown,)) for number in range(3, 20)),
+    ]
+    other, remarks = OtherReader(), []
+
+    seen = list(_seen_twice(iter(pages), lambda: other, remarks))
+
+    assert [(page.number, page.text) for page in seen[:3]] == [(1, "Found by the other"), (2, "Text"), (3, "")]
+    assert [page.media for page in seen] == [page.media for page in pages]
+    assert [(remark.code, remark.page) for remark in remarks] == [("second_reader", 1)]
+    assert other.asked == [1, 3, 4, 5, 6, 7]
