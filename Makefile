@@ -21,7 +21,7 @@ sbom: .venv ## Write what is in each built image to build/sbom, in CycloneDX
 	@.venv/bin/python scripts/make_sbom.py
 up: startable images ## Start everything in containers, until a document can be uploaded through nginx and found; ARGS are compose's
 	@python3 scripts/compose_up.py $(ARGS)
-startable: # says what is missing before the images are built, which takes minutes
+startable: ## Say what is missing to start everything in containers, before minutes are spent on images
 	@python3 scripts/check_engine.py start
 down: ## Stop and remove the containers; the data stay
 	$$(docker compose version > /dev/null 2>&1 && echo docker compose || echo docker-compose) \
@@ -34,7 +34,7 @@ restore-compose: ## Put the backup in the folder FROM into new containers, and s
 ##@ Check
 check: lint types imports test-unit ## Check everything that needs no server
 test: .venv ## Run every test that this machine can; SLUICE_CORPUS names a folder of real documents
-	$(PYTEST)
+	@.venv/bin/python scripts/run_tests.py $(PYTEST)
 lint: .venv ## Look for mistakes and for other than the one format
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
@@ -80,6 +80,12 @@ test-browser: .venv ## Use the web page in a real browser; choose with T=path
 
 bench: .venv ## Measure how long one page takes on an idle stack, and where that goes
 	@.venv/bin/python benchmarks/idle_latency.py $(ARGS)
+bench-extraction: .venv build/readers/done ## Compare our readers with others over the documents in SLUICE_CORPUS
+	@.venv/bin/python benchmarks/extraction/compare.py $(ARGS)
+build/readers/done: benchmarks/extraction/requirements.txt # the other readers, in an environment of their own
+	python3 -m venv build/readers
+	build/readers/bin/pip install --quiet -r benchmarks/extraction/requirements.txt
+	@touch build/readers/done
 
 ##@ Keep
 migrate: .venv ## Bring the tables of SLUICE_DATABASE__URL to this release
@@ -112,4 +118,4 @@ help: ## Show this list
 .PHONY: help run demo status stop doctor check test lint types imports test-unit test-model test-contracts test-acceptance \
   test-faults test-faults-long test-promises test-planted test-orders test-bounds test-monitoring test-alerts test-deploy \
   test-containers test-deploy-long test-upgrade test-browser images sbom startable up down backup-compose \
-  restore-compose bench migrate backup restore rebuild-index dashboards rules lock clean .venv
+  restore-compose bench bench-extraction migrate backup restore rebuild-index dashboards rules lock clean .venv

@@ -15,7 +15,7 @@ IN_CONTAINER = "/backup"
 SERVICE_USER = "10001:10001"
 DATABASE = ("--username=sluice", "--dbname=sluice")
 PSQL = ["psql", *DATABASE, "--tuples-only", "--no-align", "--command"]
-DUMP = ["pg_dump", "--format=custom", "--no-owner", "--no-privileges", *DATABASE]
+DUMP = ["pg_dump", "--format=custom", "--no-owner", "--no-privileges", "--exclude-table-data=page_images", *DATABASE]
 LOAD = ["pg_restore", "--no-owner", "--no-privileges", "--single-transaction", "--exit-on-error", *DATABASE]
 HAS_TABLES = "SELECT to_regclass('documents') IS NOT NULL"
 HAS_DOCUMENTS = "SELECT EXISTS (SELECT FROM documents WHERE lifecycle = 'active')"

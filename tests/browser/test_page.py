@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
+from unit.extractor.hostile_files import one_page, stream
 
 READY_MS = 60_000
 
@@ -161,4 +162,62 @@ def test_what_was_found_out_about_a_recording_is_shown_and_hidden_again(visit, t
     expect(button).to_have_attribute("aria-expanded", "true")
     button.press("Enter")
     expect(row.locator(".analysis")).to_have_count(0)
+    assert visit.complaints == []
+
+
+INK_AND_MARKS = """() => {
+  const image = document.querySelector("#paper img");
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
+  const context = canvas.getContext("2d");
+  context.drawImage(image, 0, 0);
+  const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
+  const shown = image.getBoundingClientRect();
+  const scale = shown.width / image.naturalWidth;
+  const marks = [...document.querySelectorAll(".paper-marks rect")].map((one) => one.getBoundingClientRect());
+  let ink = 0, marked = 0;
+  for (let at = 0; at < data.length; at += 4) {
+    if (data[at] > 100) continue;
+    const x = shown.left + ((at / 4) % canvas.width + 0.5) * scale;
+    const y = shown.top + (Math.floor(at / 4 / canvas.width) + 0.5) * scale;
+    ink += 1;
+    marked += marks.some((one) => x >= one.left && x <= one.right && y >= one.top && y <= one.bottom);
+  }
+  return { ink, marked };
+}"""
+
+
+@pytest.mark.parametrize("turned", [0, 90], ids=["upright", "turned"])
+def test_a_hit_in_a_pdf_is_shown_on_its_page_with_its_lines_marked(visit, tmp_path, turned):
+    word = f"lichen{uuid.uuid4().hex[:8]}"
+    name = f"{word}.pdf"
+    lines = (
+        b"BT /F 14 Tf 80 600 Td (The %b grows on stone) Tj 0 -20 Td (and on the bark of trees.) Tj ET" % word.encode()
+    )
+    (tmp_path / name).write_bytes(one_page(stream(lines), page=b"/Rotate %d" % turned))
+    visit.open().upload(tmp_path / name)
+    ends_as(visit, name, "ready")
+    search(visit, word)
+
+    visit.page.locator(".result").filter(has_text=word).get_by_role("button", name=name).press("Enter")
+
+    expect(visit.page.get_by_role("img", name=f"Page 1 of {name}")).to_be_visible()
+    seen = visit.page.evaluate(INK_AND_MARKS)
+    assert seen["ink"] > 100
+    assert seen["marked"] >= 0.99 * seen["ink"]
+    visit.page.keyboard.press("Escape")
+    expect(visit.page.locator("#paper img")).to_have_count(0)
+    assert visit.complaints == []
+
+
+def test_a_hit_without_a_page_is_shown_as_text_alone(visit, tmp_path):
+    word = f"moss{uuid.uuid4().hex[:8]}"
+    visit.open().upload(written(tmp_path, f"{word}.txt", unique(f"The {word} is soft.")))
+    ends_as(visit, f"{word}.txt", "ready")
+    search(visit, word)
+
+    visit.page.locator(".result").filter(has_text=word).get_by_role("button").first.press("Enter")
+
+    expect(visit.page.locator("#passage .found")).to_contain_text(word)
+    expect(visit.page.locator("#paper")).to_be_hidden()
     assert visit.complaints == []

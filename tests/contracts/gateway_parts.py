@@ -35,6 +35,7 @@ from sluice_common.idempotency import Idempotency
 from sluice_common.jobs import Pings
 from sluice_common.keys import Keys, Scope
 from sluice_common.lexical import lexical_vector
+from sluice_common.page_images import PageImages
 from sluice_common.ports import Point
 from sluice_common.settings import DatabaseSettings, QdrantSettings
 from sluice_common.testing import FakeEmbeddings
@@ -221,6 +222,7 @@ def _deps(
         idempotency=Idempotency(database),
         events=events,
         pings=Pings(database),
+        page_images=PageImages(database),
         objects=FilesystemObjectStore(settings.objects.root),
         vectors=vectors,
         embeddings=embeddings,

@@ -24,6 +24,7 @@ def make_view(**changes) -> DocumentView:
         "media_type": "application/pdf",
         "size_bytes": 1048576,
         "storage_key": "aa/bb",
+        "original_no": 1,
         "lifecycle": Lifecycle.ACTIVE,
         "state": State.EMBEDDING,
         "job_id": JOB_ID,

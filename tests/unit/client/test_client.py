@@ -462,6 +462,16 @@ def test_past_events_are_a_list(client, script, answered):
     assert (one.id, one.type, one.status) == ("3", "document.status", "ready")
 
 
+# Pages
+
+
+def test_the_image_of_a_page_is_asked_for_with_its_resolution(client, script, answered):
+    script.on("GET /v1/documents/doc_1/pages/3.png", answered(200, raw=b"png"))
+
+    assert client.page_image("doc_1", 3, dpi=72) == b"png"
+    assert [one.url.query for one in script.requests("GET /v1/documents/doc_1/pages/3.png")] == [b"dpi=72"]
+
+
 # Recordings and jobs
 
 

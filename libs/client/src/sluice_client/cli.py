@@ -165,6 +165,7 @@ def upload_one_of(command: Command) -> Callable[[Path, Callable[[int, int | None
             collection=options.collection,
             attributes=options.attributes,
             chunking=chunking or None,
+            multimodal=options.multimodal or None,
             on_duplicate=options.on_duplicate,
             on_progress=on_progress,
         )
@@ -367,6 +368,24 @@ def download(command: Command) -> int:
     return DONE
 
 
+def page(command: Command) -> int:
+    options, terminal = command.options, command.terminal
+    target = Path(options.output or f"{options.id}-{options.page}.png")
+    if options.output != "-" and target.exists() and not options.force:
+        terminal.remark(f"sluice: {one_line(target)} is already there; use --force or another -o")
+        return REFUSED
+    image = command.client.page_image(options.id, options.page, dpi=options.dpi)
+    if options.output == "-":
+        sys.stdout.buffer.write(image)
+    elif terminal.as_json:
+        target.write_bytes(image)
+        terminal.give({"id": options.id, "page": options.page, "path": str(target), "bytes": len(image)})
+    else:
+        target.write_bytes(image)
+        terminal.say(f"{one_line(target)}  {len(image)} bytes")
+    return DONE
+
+
 # Acting
 
 
@@ -519,6 +538,7 @@ def add_uploading(commands: Commands, common: argparse.ArgumentParser) -> None:
     parser.add_argument("-w", "--wait", action="store_true", help="until each is ready or failed, with its progress")
     parser.add_argument("-c", "--collection")
     parser.add_argument("--attributes", type=json_object, metavar="JSON", help="such as '{\"year\": 2026}'")
+    parser.add_argument("--multimodal", action="store_true", help="also the text in pictures and scans")
     parser.add_argument("--on-duplicate", choices=["return", "replace", "allow", "reject"])
     parser.add_argument("--chunk-chars", type=int, metavar="N", help="most characters of one chunk")
     parser.add_argument("--overlap-chars", type=int, metavar="N", help="how many a chunk shares with the next")
@@ -547,6 +567,12 @@ def add_looking(commands: Commands, common: argparse.ArgumentParser) -> None:
     parser = add(commands, common, "download", download, "the original")
     parser.add_argument("id", metavar="ID")
     parser.add_argument("-o", "--output", metavar="PATH", help="default: the document's name; - for standard output")
+    parser.add_argument("-f", "--force", action="store_true", help="overwrite")
+    parser = add(commands, common, "page", page, "how a page of a PDF looks, as a PNG")
+    parser.add_argument("id", metavar="ID")
+    parser.add_argument("page", metavar="PAGE", type=int, help="from 1")
+    parser.add_argument("--dpi", type=int, metavar="N", help="pixels per inch")
+    parser.add_argument("-o", "--output", metavar="PATH", help="default: ID-PAGE.png; - for standard output")
     parser.add_argument("-f", "--force", action="store_true", help="overwrite")
 
 

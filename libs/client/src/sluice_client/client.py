@@ -191,6 +191,17 @@ class SluiceClient:
         """The original's bytes, in memory; `download` streams."""
         return self._transport.answer_to(_content_request(document_id)).content
 
+    def page_image(self, document_id: str, page: int, *, dpi: int | None = None) -> bytes:
+        """How a page of a PDF looks, as a PNG; *page* begins with 1.
+
+        Raises:
+            NotFound: the document has no such page, or it cannot be drawn (`no_page_image`).
+            GatewayFailed: nobody has drawn it yet; ask again later.
+        """
+        query = {} if dpi is None else {"dpi": dpi}
+        path = f"{_document(document_id, 'pages')}/{page}.png"
+        return self._transport.answer_to(Request("GET", path, query, headers={"Accept": "*/*"})).content
+
     def delete(self, document_id: str) -> None:
         """Delete the document: from the answer on, no search, list or download returns it."""
         self._transport.json_of(Request("DELETE", _document(document_id)))

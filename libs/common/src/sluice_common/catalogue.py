@@ -26,6 +26,7 @@ class DocumentView:
     media_type: str | None
     size_bytes: int
     storage_key: str
+    original_no: int
     lifecycle: Lifecycle
     state: State
     job_id: UUID
@@ -98,10 +99,11 @@ class DocumentQuery:
 
 _SELECT = """
     SELECT d.id, d.tenant_id, d.collection_id, c.name AS collection, d.external_id, o.name, o.sha256,
-           COALESCE(o.media_type, o.declared_type) AS media_type, o.size_bytes, o.storage_key, d.lifecycle, d.state,
-           d.job_id, d.active_run, d.published_run, d.tries, d.max_tries, d.losses, d.percent, d.pages_done,
-           d.pages_total, COALESCE(b.chunks_done, r.n_chunks, 0) AS chunks_done, r.n_chunks AS chunks_total,
-           d.error_code, d.error_detail, d.error_detail_code,
+           COALESCE(o.media_type, o.declared_type) AS media_type, o.size_bytes, o.storage_key,
+           o.request_no AS original_no, d.lifecycle, d.state, d.job_id, d.active_run, d.published_run, d.tries,
+           d.max_tries, d.losses, d.percent, d.pages_done, d.pages_total,
+           COALESCE(b.chunks_done, r.n_chunks, 0) AS chunks_done, r.n_chunks AS chunks_total, d.error_code,
+           d.error_detail, d.error_detail_code,
            COALESCE(b.waiting_code, CASE WHEN d.state = 'queued' AND d.not_before > now()
                                          THEN COALESCE(d.error_code || COALESCE(':' || d.error_detail_code, ''),
                                                        'backoff') END) AS waiting_code,

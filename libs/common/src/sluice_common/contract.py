@@ -9,6 +9,7 @@ from sluice_common.errors import InvalidTask
 
 EXTRACT_QUEUE = "extract.v1"
 EMBED_QUEUE = "embed.v1"
+RENDER_QUEUE = "render.v1"
 
 
 class Task(BaseModel):
@@ -53,6 +54,18 @@ class VerifyRun(Task):
     run_id: int
 
 
+class RenderPage(Task):
+    """Hint: somebody may be waiting for the image of this page; all fields together are the key of its row."""
+
+    actor = "render"
+    queue = RENDER_QUEUE
+
+    document_id: UUID
+    original_no: int
+    page: int
+    dpi: int
+
+
 class PingExtractor(Task):
     """Ask the extractor to say that it is there, by finishing the job."""
 
@@ -73,7 +86,14 @@ class PingEmbedder(Task):
 
 T = TypeVar("T", bound=Task)
 
-ALL_TASKS: tuple[type[Task], ...] = (ExtractDocument, EmbedBatch, VerifyRun, PingExtractor, PingEmbedder)
+ALL_TASKS: tuple[type[Task], ...] = (
+    ExtractDocument,
+    EmbedBatch,
+    VerifyRun,
+    RenderPage,
+    PingExtractor,
+    PingEmbedder,
+)
 
 
 def parse_task(task_type: type[T], fields: dict[str, Any]) -> T:

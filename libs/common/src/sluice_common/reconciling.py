@@ -194,6 +194,7 @@ _PURGEABLE = sa.text("""
 _DROP_BATCHES_OF_DOCUMENT = sa.text("DELETE FROM batches b USING runs r WHERE r.id = b.run_id AND r.document_id = :id")
 _FORGET_ANALYSES = sa.text("UPDATE runs SET analysis = NULL WHERE document_id = :id AND analysis IS NOT NULL")
 _FORGET_TRANSCRIPTS = sa.text("DELETE FROM transcript_pieces WHERE document_id = :id")
+_FORGET_IMAGES = sa.text("DELETE FROM page_images WHERE document_id = :id")
 _FORGET_NAMES = sa.text("UPDATE originals SET name = '', sha256 = '' WHERE document_id = :id")
 _PURGED = sa.text("""
     UPDATE documents
@@ -233,6 +234,7 @@ _TRIM = (
     sa.text("DELETE FROM jobs WHERE kind = 'ping' AND created_at < now() - interval '1 hour'"),
     sa.text("DELETE FROM document_events WHERE event = 'document.progress' AND created_at < now() - interval '1 day'"),
     sa.text("DELETE FROM transcript_pieces WHERE created_at < now() - interval '7 days'"),
+    sa.text("DELETE FROM page_images WHERE asked_at < now() - interval '1 hour'"),
 )
 
 # What was deleted and purged long ago, with its history; a run of it that is still to be collected keeps it.
@@ -477,6 +479,7 @@ class Reconciling:
                     connection.execute(_DROP_BATCHES_OF_DOCUMENT, {"id": row.id})
                     connection.execute(_FORGET_ANALYSES, {"id": row.id})
                     connection.execute(_FORGET_TRANSCRIPTS, {"id": row.id})
+                    connection.execute(_FORGET_IMAGES, {"id": row.id})
                     connection.execute(_FORGET_NAMES, {"id": row.id})
         return len(found)
 
@@ -521,7 +524,7 @@ class Reconciling:
             return set(keys) - {row.storage_key for row in rows(connection, _KNOWN_KEYS, keys=list(keys))}
 
     def trim(self, *, history_kept: timedelta = HISTORY_KEPT) -> None:
-        """Forget old idempotency keys, pings, progress events and pieces of transcripts.
+        """Forget old idempotency keys, pings, progress events, pieces of transcripts and images of pages.
 
         Of documents that were deleted, and of runs that were replaced, the rows go when they are older than
         *history_kept*.

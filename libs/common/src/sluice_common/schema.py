@@ -264,6 +264,20 @@ transcript_pieces = sa.Table(
     sa.Index("ix_transcript_pieces_created", "created_at"),
 )
 
+page_images = sa.Table(
+    "page_images",
+    metadata,
+    sa.Column("document_id", sa.ForeignKey("documents.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("original_no", sa.Integer, primary_key=True),  # the `request_no` of the original that is shown
+    sa.Column("page", sa.Integer, primary_key=True),
+    sa.Column("dpi", sa.Integer, primary_key=True),  # as asked for
+    sa.Column("png", sa.LargeBinary),  # null while nobody has drawn it
+    sa.Column("drawn_dpi", sa.Float),  # less than what was asked for where the page is too large for that
+    sa.Column("error_code", sa.Text),  # why it cannot be drawn
+    _moment("asked_at", now=True),
+    sa.Index("ix_page_images_asked", "asked_at"),
+)
+
 document_events = sa.Table(
     "document_events",
     metadata,

@@ -4,8 +4,8 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from types import FrameType
 from typing import TypeVar
 
@@ -155,7 +155,7 @@ def serve(
         broker: where the worker of this process listens.
         task_type: which messages.
         handler: returns the outcome, such as `ok` or `skipped`, for the log and the metric.
-        stage: `extract` or `embed`, for the log and the metric.
+        stage: `extract`, `render` or `embed`, for the log and the metric.
         metrics: counts the runs and times them.
     """
 
@@ -219,6 +219,8 @@ class StageWorker:
     threads: int
     stop_timeout_s: float
     """What running tasks get to end by themselves when the worker is told to stop."""
+    beside: Mapping[str, int] = field(default_factory=dict)
+    """Other queues that must not wait behind the first one, and the threads of each."""
 
     def run(self) -> None:
         """Work until SIGTERM or SIGINT.
@@ -234,17 +236,20 @@ class StageWorker:
 
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, stop)
-        worker = self._started()
+        served = {self.queue: self.threads, **self.beside}
+        workers = [self._started(queue, threads) for queue, threads in served.items()]
+        self.broker.emit_after("process_boot")
         log.info("worker_started", queue=self.queue, threads=self.threads)
         stopping.wait()
         log.info("worker_stopping")
-        worker.stop(timeout=int(self.stop_timeout_s * 1000))
+        until_s = time.monotonic() + self.stop_timeout_s
+        for worker in workers:
+            worker.stop(timeout=int(max(until_s - time.monotonic(), 0) * 1000))
 
-    def _started(self) -> Worker:
-        worker = Worker(self.broker, queues={self.queue}, worker_timeout=WORKER_TIMEOUT_MS, worker_threads=self.threads)
-        worker.queue_prefetch = self.threads
+    def _started(self, queue: str, threads: int) -> Worker:
+        worker = Worker(self.broker, queues={queue}, worker_timeout=WORKER_TIMEOUT_MS, worker_threads=threads)
+        worker.queue_prefetch = threads
         worker.start()
         for thread in worker.workers:
             thread.timeout = _THREAD_WAKE_UP_S
-        self.broker.emit_after("process_boot")
         return worker

@@ -16,6 +16,7 @@ from sluice_common.hits import Hits
 from sluice_common.idempotency import Idempotency
 from sluice_common.jobs import Pings
 from sluice_common.keys import Keys
+from sluice_common.page_images import PageImages
 from sluice_common.ports import EmbeddingProvider, ObjectStore, TaskQueue, VectorStore
 from sluice_common.spans import NO_SPANS, Spans
 
@@ -34,6 +35,7 @@ class ApiDeps:
     idempotency: Idempotency
     events: Events
     pings: Pings
+    page_images: PageImages
     objects: ObjectStore
     vectors: VectorStore
     embeddings: EmbeddingProvider

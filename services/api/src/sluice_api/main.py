@@ -29,6 +29,7 @@ from sluice_common.keys import Keys
 from sluice_common.measuring import MeasuredProvider
 from sluice_common.metrics import make_registry, serve_metrics
 from sluice_common.migrations import check_schema
+from sluice_common.page_images import PageImages
 from sluice_common.service import run_service
 from sluice_common.settings import EmbeddingsSettings
 from sluice_common.tasks import open_queue
@@ -100,6 +101,7 @@ def open_deps(settings: ApiSettings, stack: ExitStack) -> ApiDeps:
         idempotency=Idempotency(database),
         events=events,
         pings=Pings(database),
+        page_images=PageImages(database),
         objects=build_object_store(settings.objects),
         vectors=build_vector_store(settings.qdrant, settings.embeddings, measured.dimensions),
         embeddings=measured,

@@ -42,6 +42,7 @@ TITLES: dict[str, str] = {
     "forbidden": "The API key may not do this",
     "not_found": "There is no such thing",
     "no_analysis": "The document has no analysis",
+    "no_page_image": "The page cannot be drawn",
     "method_not_allowed": "The path does not know this method",
     "request_timeout": "The request came too slowly",
     "document_exists": "The document is already there",

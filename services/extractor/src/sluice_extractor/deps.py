@@ -7,6 +7,7 @@ from sluice_common.batches import Batches
 from sluice_common.documents import Documents
 from sluice_common.hints import Hints
 from sluice_common.jobs import Pings
+from sluice_common.page_images import PageImages
 from sluice_common.ports import ObjectStore
 from sluice_common.settings import ChunkingSettings, ExtractionSettings
 from sluice_common.spans import NO_SPANS, Spans
@@ -21,6 +22,7 @@ from sluice_extractor.sandbox import Sandbox
 class ExtractorDeps:
     documents: Documents
     batches: Batches
+    page_images: PageImages
     objects: ObjectStore
     sandbox: Sandbox
     enrichments: Sequence[Enrichment]

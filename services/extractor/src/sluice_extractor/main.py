@@ -11,13 +11,14 @@ from sluice_common import __version__
 from sluice_common.adapters.build import build_object_store, build_spans, build_transcription, build_vision
 from sluice_common.agreement import check_lease
 from sluice_common.batches import Batches
-from sluice_common.contract import EXTRACT_QUEUE
+from sluice_common.contract import EXTRACT_QUEUE, RENDER_QUEUE
 from sluice_common.database import open_database
 from sluice_common.documents import Documents
 from sluice_common.hints import Hints
 from sluice_common.jobs import Pings
 from sluice_common.metrics import StageMetrics, make_registry, serve_metrics
 from sluice_common.migrations import check_schema
+from sluice_common.page_images import PageImages
 from sluice_common.service import run_service
 from sluice_common.tasks import DramatiqQueue, OnShutdown, StageWorker, open_broker
 from sluice_common.times import Times, times_of
@@ -32,6 +33,7 @@ from sluice_extractor.listening.transcribing import NoTranscription, Transcripti
 from sluice_extractor.listening.work_folders import WorkFolders
 from sluice_extractor.metrics import ExtractionMetrics
 from sluice_extractor.parsing.audio import can_read_recordings
+from sluice_extractor.recognition.opening import open_recognition
 from sluice_extractor.sandbox import ReadLimits, Sandbox
 from sluice_extractor.seeing.describing import Description, PageDescriptions
 from sluice_extractor.settings import ExtractorSettings
@@ -58,15 +60,18 @@ def build(settings: ExtractorSettings, stack: ExitStack) -> StageWorker:
     members = open_members(settings.audio, stack) if can_read_recordings() else []
     ensemble = Ensemble(members, settings.audio.weights)
     transcription = _transcription(settings, Transcripts(database), metrics)
-    seeing = _seeing(settings, Transcripts(database), metrics)
+    recognition = open_recognition(settings.ocr, sandbox, stack)
+    describing, putting = _seeing(settings, Transcripts(database), metrics)
     deps = ExtractorDeps(
         documents=Documents(database, times, **tries),
         batches=Batches(database, times),
+        page_images=PageImages(database),
         objects=build_object_store(settings.objects),
         sandbox=sandbox,
-        enrichments=(*seeing, Analysis(ensemble, _work_folders(settings)), transcription),
+        # Pictures leave their pages when they are recognised, so that they are described before.
+        enrichments=(*describing, recognition, *putting, Analysis(ensemble, _work_folders(settings)), transcription),
         wants_sound=ensemble.wants_sound or isinstance(transcription, Transcription),
-        wants_colour=bool(seeing),
+        wants_colour=bool(describing),
         leases=leases,
         hints=Hints(DramatiqQueue(broker)),
         pings=Pings(database),
@@ -82,7 +87,8 @@ def build(settings: ExtractorSettings, stack: ExitStack) -> StageWorker:
     register(broker, deps, stage_metrics)
     stack.callback(serve_metrics(settings.metrics, registry))
     stack.callback(leases.hand_back)  # first of all, when the worker has stopped
-    return StageWorker(broker, EXTRACT_QUEUE, settings.extraction.workers, times.stop_grace.total_seconds())
+    grace_s = times.stop_grace.total_seconds()
+    return StageWorker(broker, EXTRACT_QUEUE, settings.extraction.workers, grace_s, beside={RENDER_QUEUE: 1})
 
 
 def main() -> int:
@@ -110,11 +116,16 @@ def _transcription(
 
 def _seeing(
     settings: ExtractorSettings, kept: Transcripts, metrics: ExtractionMetrics
-) -> tuple[Description, PageDescriptions] | tuple[()]:
-    """Who describes figures; what recognises text belongs between the two."""
-    has_client = importlib.util.find_spec("httpx2") is not None  # the settings may be shared with those that have none
+) -> tuple[list[Description], list[PageDescriptions]]:
+    """Who describes figures, and who puts descriptions below recognised text; nobody where no provider is configured.
+
+    The settings may be shared with extractors that have the HTTP client.
+    """
+    has_client = importlib.util.find_spec("httpx2") is not None
     provider = build_vision(settings.vision) if has_client else None
-    return (Description(provider, kept, metrics, settings.vision), PageDescriptions()) if provider else ()
+    if provider is None:
+        return [], []
+    return [Description(provider, kept, metrics, settings.vision)], [PageDescriptions()]
 
 
 def _work_folders(settings: ExtractorSettings) -> WorkFolders:

@@ -6,6 +6,7 @@ from sluice_common.settings import (
     ExtractionSettings,
     LimitsSettings,
     ObjectsSettings,
+    OcrSettings,
     ServiceSettings,
     TranscriptionSettings,
     VisionSettings,
@@ -18,5 +19,6 @@ class ExtractorSettings(ServiceSettings):
     chunking: ChunkingSettings = ChunkingSettings()
     extraction: ExtractionSettings = ExtractionSettings()
     audio: AudioSettings = AudioSettings()
+    ocr: OcrSettings = OcrSettings()
     transcription: TranscriptionSettings = TranscriptionSettings()
     vision: VisionSettings = VisionSettings()

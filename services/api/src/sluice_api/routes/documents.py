@@ -22,6 +22,7 @@ from sluice_api.deps import ApiDeps
 from sluice_api.downloads import content_response, matches
 from sluice_api.idempotent import answer_once, begin_when_free, fingerprint_of, finish, key_of
 from sluice_api.multipart import FormReader, boundary_of
+from sluice_api.page_images import FEWEST_DPI, MOST_DPI, USUAL_DPI, page_image_response
 from sluice_api.polling import poll_document
 from sluice_api.presenting import (
     accepted_message,
@@ -57,6 +58,8 @@ RETRY_AFTER_S = "1"
 Reader = Annotated[Principal, Depends(needs(Scope.READ))]
 Writer = Annotated[Principal, Depends(needs(Scope.WRITE))]
 ChunkNumber = Annotated[int, Path(ge=0, lt=2**31)]
+PageNumber = Annotated[int, Path(ge=1, lt=2**31)]
+Dpi = Annotated[int, Query(ge=FEWEST_DPI, le=MOST_DPI, description="Pixels per inch.")]
 
 _Responses = dict[int | str, dict[str, Any]]  # FastAPI's type for them
 
@@ -82,6 +85,7 @@ def document_routes(deps: ApiDeps) -> APIRouter:
     _add_document(router, deps)
     _add_chunks(router, deps)
     _add_analysis(router, deps)
+    _add_page_images(router, deps)
     _add_content(router, deps)
     _add_deletion(router, deps)
     _add_moves(router, deps, backpressure)
@@ -331,6 +335,30 @@ def _add_analysis(router: APIRouter, deps: ApiDeps) -> None:
         if found is None:
             raise Problem(404, "no_analysis", "It is no recording, or it is not ready yet.")
         return JsonResponse(analysis_json(view.id, found))
+
+
+def _add_page_images(router: APIRouter, deps: ApiDeps) -> None:
+    @router.get(
+        "/{document_id}/pages/{number}.png",
+        summary="Show a page of a PDF as an image",
+        description=(
+            "`sluice-dpi` says how many pixels of the image are an inch: a very large page is drawn with fewer than "
+            "`dpi`. A box of a chunk stands `x0 * sluice-dpi / 72` pixels from the left."
+        ),
+        responses={
+            200: {"description": "The page.", "content": {"image/png": {"example": "(bytes)"}}},
+            304: {"description": "Unchanged."},
+            404: refusal("There is no such page, or it cannot be drawn (`no_page_image`)."),
+            410: _GONE[410],
+            503: refusal("It is not drawn yet; ask again after `Retry-After`."),
+        },
+        response_class=Response,
+    )
+    async def read_page_image(
+        request: Request, principal: Reader, document_id: str, number: PageNumber, dpi: Dpi = USUAL_DPI
+    ) -> Response:
+        view = await run_in_threadpool(find_document, deps, principal, document_id)
+        return await page_image_response(request, view, deps, number, dpi)
 
 
 def _add_content(router: APIRouter, deps: ApiDeps) -> None:

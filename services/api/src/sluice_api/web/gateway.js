@@ -62,6 +62,20 @@ export async function downloadOriginal(documentId, name) {
   setTimeout(() => URL.revokeObjectURL(address), 60_000);
 }
 
+/** A page as it looks: the address of its image, which is to be revoked, and how many of its pixels are an inch. */
+export async function pageImage(documentId, page, signal) {
+  const path = `/v1/documents/${encodeURIComponent(documentId)}/pages/${page}.png`;
+  for (let tried = 0; ; tried += 1) {
+    try {
+      const answer = await send(path, { headers: common(), signal });
+      return { address: URL.createObjectURL(await answer.blob()), dpi: Number(answer.headers.get("sluice-dpi")) };
+    } catch (error) {
+      // It is not drawn yet; the gateway has waited five seconds already.
+      if (error.status !== 503 || tried >= 2) throw error;
+    }
+  }
+}
+
 /** Upload with real progress, which fetch does not tell. */
 export function upload(file, collection, onProgress) {
   const request = new XMLHttpRequest();

@@ -2,6 +2,7 @@
 
 import { ask, downloadOriginal, Refused } from "./gateway.js";
 import { byId, element, highlighted } from "./elements.js";
+import { hidePaper, showPaper } from "./paper.js";
 import { clockOf, currentLanguage, word } from "./words.js";
 
 const AROUND = 2;
@@ -24,6 +25,7 @@ export function startSearch(onTrouble) {
   byId("passage").addEventListener("click", (event) => {
     if (event.target === byId("passage")) byId("passage").close(); // the backdrop
   });
+  byId("passage").addEventListener("close", hidePaper);
   byId("passage-download").addEventListener("click", downloadOpened);
 }
 
@@ -121,6 +123,7 @@ async function openPassage(hit, query) {
   // The passage itself is here already; what stands around it follows.
   drawPassage([hit], hit, query);
   byId("passage").showModal();
+  showPaper(hit);
   try {
     const chunks = await chunksAround(hit);
     if (opened === hit && chunks.length) drawPassage(chunks, hit, query);

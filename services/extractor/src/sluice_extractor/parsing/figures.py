@@ -8,12 +8,11 @@ from dataclasses import replace
 from sluice_common.errors import OcrRequired, PermanentError
 from sluice_extractor.parsing.media import Figure, Picture
 from sluice_extractor.parsing.original import FigureAllowance, OpenDocument, Original
-from sluice_extractor.parsing.page import Page, Remark
+from sluice_extractor.parsing.page import IMAGES_NOT_READ, Page, Remark
 from sluice_extractor.parsing.picture_decoding import PictureFile, contrast_of, kind_of
 
 MOST_FIGURE_PIXELS = 10_000_000
 """A page of A4 at 300 dpi has 8.7 million; what has more is made smaller."""
-IMAGES_NOT_READ = "images_not_read"
 _SMALLEST_SIDE, _SMALLEST_PIXELS = 16, 8_000
 """What is smaller is a bullet, a rule or an icon, and has no room for words."""
 _LEAST_CONTRAST = 16

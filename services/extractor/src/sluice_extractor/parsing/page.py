@@ -97,6 +97,12 @@ class Remark:
     page: int | None = None
 
 
+PAGE_NOT_READ = "page_not_read"
+"""The remark on a page that is a picture which nobody has read."""
+IMAGES_NOT_READ = "images_not_read"
+"""The remark on pictures within a document which nobody has read."""
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a page's text stands in a document that is not made of paper.

@@ -7,6 +7,7 @@ from itertools import islice
 from typing import Protocol
 
 from sluice_common.errors import CorruptDocument, NoText, OcrRequired, PermanentError, TooManyPages
+from sluice_extractor.parsing.media import Picture
 from sluice_extractor.parsing.original import OpenDocument, Original, PageRange
 from sluice_extractor.parsing.page import Page, Remark
 from sluice_extractor.parsing.pdf_figures import PdfFigures
@@ -17,6 +18,7 @@ _HEADER = re.compile(rb"%PDF-\d")
 _HEADER_WITHIN = 1024
 _FOREIGN_STARTS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0", b"{\\rtf", b"<")
 _PROBED_PAGES = 20
+_PROBED_PICTURES = 5
 
 
 class PdfBook(Protocol):
@@ -65,7 +67,18 @@ def read_pdf(original: Original) -> OpenDocument:
     if part is None or not isinstance(book, PdfiumBook):
         return replace(document, pages=_pages_with_text(book, look, remarks))
     outline = book.outline if part.first == 1 else ()
-    return replace(document, pages=_repaired(_read(book, part), look, remarks), page_range=part, outline=outline)
+    pages = _seen_twice(_repaired(_read(book, part), look, remarks), look, remarks)
+    return replace(document, pages=pages, page_range=part, outline=outline)
+
+
+def draw_page(content: bytes, number: int, dpi: float) -> Picture | None:
+    """How page *number*, beginning with 1, of a PDF looks; None where it has no such page.
+
+    Raises:
+        Encrypted, CorruptDocument, DocumentTooLarge: it cannot be drawn.
+    """
+    book = PdfiumBook(content)
+    return book.picture(number, dpi) if 1 <= number <= book.pages_total else None
 
 
 def _part_of(wanted: PageRange | None, pages_total: int) -> PageRange | None:
@@ -84,7 +97,7 @@ def _open_first(original: Original) -> tuple[str, PdfBook]:
     if original.pdf_reader == "pypdf":
         return "pypdf", PypdfBook(original.content, max_pages=original.max_pages)
     try:
-        return "pdfium", PdfiumBook(original.content, original.outline)
+        return "pdfium", PdfiumBook(original.content, original.outline, wants_pictures=original.wants_media)
     except CorruptDocument:
         return "pypdf", PypdfBook(original.content, max_pages=original.max_pages)
 
@@ -112,12 +125,12 @@ def _pages_with_text(book: PdfBook, second_look: Callable[[], PdfBook | None], r
     """The pages, once it is sure that there is text: empty ones at the beginning wait for the first that has some."""
     waiting: list[Page] = []
     has_text = False
-    for page in _repaired(_read(book), second_look, remarks):
+    for page in _seen_twice(_repaired(_read(book), second_look, remarks), second_look, remarks):
         if has_text:
             yield page
             continue
         waiting.append(page)
-        if page.text and not page.text.isspace():
+        if page.media or (page.text and not page.text.isspace()):
             has_text = True
             yield from waiting
     if not has_text:
@@ -137,6 +150,23 @@ def _repaired(
         if second.failed:
             remarks.append(Remark("page_unreadable", "The page could not be read.", page.number))
         yield replace(second, number=page.number)
+
+
+def _seen_twice(
+    pages: Iterator[Page], second_look: Callable[[], PdfBook | None], remarks: list[Remark]
+) -> Iterator[Page]:
+    """The pages; those that come as pictures with the text that the second reader finds where the first saw none."""
+    looks = _PROBED_PICTURES
+    for page in pages:
+        other = second_look() if looks and page.media and page.number and not page.text.strip() else None
+        if other is None or page.number is None or page.number > other.pages_total:
+            yield page
+            continue
+        second = other.page(page.number)
+        looks = _PROBED_PICTURES if second.text.strip() else looks - 1
+        if second.text.strip():
+            remarks.append(Remark("second_reader", "PDFium found no text; read by pypdf.", page.number))
+        yield replace(page, text=second.text, spans=second.spans)
 
 
 def _without_text(book: PdfBook, other: PdfBook | None, pages: list[Page], remarks: list[Remark]) -> Iterator[Page]:

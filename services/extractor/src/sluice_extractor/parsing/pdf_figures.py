@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import pypdfium2.raw as pdfium  # type: ignore[import-untyped]  # generated bindings, without types
 
 from sluice_extractor.parsing.figures import (
-    IMAGES_NOT_READ,
     MOST_FIGURE_PIXELS,
     PAGE_BYTES,
     PAGE_PICTURES,
@@ -17,7 +16,7 @@ from sluice_extractor.parsing.figures import (
 )
 from sluice_extractor.parsing.media import Picture
 from sluice_extractor.parsing.original import FigureAllowance, Original
-from sluice_extractor.parsing.page import Page, Remark, TextSpan
+from sluice_extractor.parsing.page import IMAGES_NOT_READ, Page, Remark, TextSpan
 from sluice_extractor.parsing.pdf_lines import PageFrame, shown_rect
 from sluice_extractor.parsing.picture_decoding import MOST_PIXELS
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pypdfium2.raw as pdfium  # type: ignore[import-untyped]  # generated bindings, without types
 
 from sluice_extractor.parsing.cleaning import clean_line
-from sluice_extractor.parsing.page import TITLE_CHARS, OutlineEntry, TextSpan
+from sluice_extractor.parsing.page import TITLE_CHARS, OutlineEntry, TextSpan, numbers_of
 from sluice_extractor.parsing.pdf_lines import PageFrame
 from sluice_extractor.parsing.pdf_strings import string_of
 
@@ -74,5 +74,7 @@ def start_of(entry: OutlineEntry, text: str, spans: Sequence[TextSpan], frame: P
         return found
     if entry.top is None or frame.turns:
         return 0
-    shown_top = frame.top - entry.top
-    return next((span.start for span in spans if span.y1 > shown_top + _HEADING_TOLERANCE), 0)
+    # In plain numbers, because a page may have a thousand entries: start, end, x0, y0, x1, y1 of each span.
+    numbers = numbers_of(spans)
+    lowest = (frame.top - entry.top + _HEADING_TOLERANCE) * 10
+    return next((start for start, y1 in zip(numbers[0::6], numbers[5::6], strict=True) if y1 > lowest), 0)

@@ -1,15 +1,19 @@
 """PDFium as a reader of PDFs, called at its C interface, because wrapping objects costs a sixth of the speed."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pypdfium2.raw as pdfium  # type: ignore[import-untyped]  # generated bindings, without types
 
 from sluice_common.errors import CorruptDocument, Encrypted
+from sluice_extractor.parsing.media import Picture
 from sluice_extractor.parsing.page import Heading, OutlineEntry, Page, TextSpan
+from sluice_extractor.parsing.pdf_drawing import draw
 from sluice_extractor.parsing.pdf_figures import PdfFigures
 from sluice_extractor.parsing.pdf_lines import LineReader, PageFrame, frame_of
 from sluice_extractor.parsing.pdf_notes import NO_NOTES, Notes, notes_of, with_notes
 from sluice_extractor.parsing.pdf_outline import outline_of, start_of
+from sluice_extractor.parsing.pdf_pictures import is_read_as_picture, picture_of
 
 _IMAGE_PAGES = 50
 _FORM_DEPTH = 5
@@ -19,8 +23,12 @@ _MOST_OBJECTS = 10_000
 class PdfiumBook:
     """A PDF opened by PDFium; one thread per process, and one book at a time."""
 
-    def __init__(self, content: bytes, outline: Sequence[OutlineEntry] | None = None) -> None:
+    def __init__(
+        self, content: bytes, outline: Sequence[OutlineEntry] | None = None, *, wants_pictures: bool = False
+    ) -> None:
         """Open *content*, with the empty password where it is encrypted, and with what is known of its outline.
+
+        Pages that can only be read by what they look like come with a picture where that is wanted.
 
         Raises:
             Encrypted: it needs a password.
@@ -38,6 +46,7 @@ class PdfiumBook:
         self._outline = outline
         self._entries: dict[int, list[OutlineEntry]] | None = None
         self._lines = LineReader()
+        self._wants_pictures = wants_pictures
         self.figures: PdfFigures | None = None
         """Who finds the figures on pages with text, where they are wanted."""
 
@@ -56,6 +65,20 @@ class PdfiumBook:
         finally:
             pdfium.FPDF_ClosePage(page)
 
+    def picture(self, number: int, dpi: float) -> Picture:
+        """One page as it looks.
+
+        Raises:
+            CorruptDocument, DocumentTooLarge: it cannot be drawn.
+        """
+        page = pdfium.FPDF_LoadPage(self._document, number - 1)
+        if not page:
+            raise CorruptDocument("PDFium cannot open the page")
+        try:
+            return draw(page, self._form, dpi)
+        finally:
+            pdfium.FPDF_ClosePage(page)
+
     @property
     def outline(self) -> Sequence[OutlineEntry]:
         """The entries of the outline; reading one of a thousand entries takes as long as twenty pages."""
@@ -64,6 +87,8 @@ class PdfiumBook:
         return self._outline
 
     def has_images(self) -> bool:
+        if self._wants_pictures:  # what they show was drawn already, and it was nothing
+            return False
         return any(self._shows_image(index) for index in range(min(self.pages_total, _IMAGE_PAGES)))
 
     def _read(self, page: pdfium.FPDF_PAGE, number: int, notes: Notes) -> Page:
@@ -71,6 +96,9 @@ class PdfiumBook:
         text, spans = self._lines.read(page, frame)
         text = with_notes(text, notes)
         read = Page(number, text, spans, self._headings(number, text, spans, frame))
+        if self._wants_pictures and is_read_as_picture(page, text):
+            picture = picture_of(page)
+            return replace(read, media=(picture,)) if picture else read
         return self.figures.added(read, page, frame) if self.figures and text.strip() else read
 
     def _headings(self, number: int, text: str, spans: Sequence[TextSpan], frame: PageFrame) -> tuple[Heading, ...]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sluice_common.errors import DocumentTooLarge, FailureCode, PipelineError
 from sluice_extractor.parsing.by_type import open_document
 from sluice_extractor.parsing.original import Original
+from sluice_extractor.parsing.pdf import draw_page
 from sluice_extractor.sandbox.frames import FrameWriter
 from sluice_extractor.sandbox.last_words import speak_when_dying
 from sluice_extractor.sandbox.requests import ChildOrder
@@ -47,11 +48,7 @@ def live(ends: ChildEnds, walls: Walls, server_pid: int) -> None:
 
 
 def _settle(order: ChildOrder, walls: Walls, ends: ChildEnds, server_pid: int) -> list[str]:
-    os.setsid()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.SIGCHLD):
-        signal.signal(number, signal.SIG_DFL)
-    signal.set_wakeup_fd(-1)
-    _keep_only(walls, ends)
+    leave_the_server(ends, kept_fd=walls.landlock_fd)
     sys.setrecursionlimit(_RECURSION_LIMIT)
     last_words = speak_when_dying(RESULT_FD)
     sys.modules[__name__].__dict__["_last_words"] = last_words  # the kernel's pointer does not keep it
@@ -67,21 +64,28 @@ def _settle(order: ChildOrder, walls: Walls, ends: ChildEnds, server_pid: int) -
     ]
 
 
-def _keep_only(walls: Walls, ends: ChildEnds) -> None:
-    """Close everything but the file, the pipe, the null device as standard error, and Landlock's ruleset."""
+def leave_the_server(ends: ChildEnds, *, kept_fd: int | None) -> None:
+    """Be a session of its own, with the file, the pipe, the null device as standard error and *kept_fd* open alone."""
+    os.setsid()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    signal.set_wakeup_fd(-1)
     os.dup2(ends.file_fd, FILE_FD)
     os.dup2(ends.result_fd, RESULT_FD)
     highest = os.sysconf("SC_OPEN_MAX")
-    if walls.landlock_fd is None:
+    if kept_fd is None:
         os.closerange(_FIRST_OTHER_FD, highest)
         return
-    os.closerange(_FIRST_OTHER_FD, walls.landlock_fd)
-    os.closerange(walls.landlock_fd + 1, highest)
+    os.closerange(_FIRST_OTHER_FD, kept_fd)
+    os.closerange(kept_fd + 1, highest)
 
 
 def _report(order: ChildOrder, frames: FrameWriter, held: list[str]) -> None:
     try:
-        _read(order, frames, held)
+        if order.drawn_dpi is None:
+            _read(order, frames, held)
+        else:
+            _draw(order, order.drawn_dpi, frames)
     except PipelineError as error:
         frames.error(error.code, error.detail, error.detail_code)
     except MemoryError:
@@ -114,6 +118,14 @@ def _read(order: ChildOrder, frames: FrameWriter, held: list[str]) -> None:
     for page in document.pages:
         frames.page(page)
     frames.done(document.remarks)
+
+
+def _draw(order: ChildOrder, dpi: float, frames: FrameWriter) -> None:
+    assert order.page_range is not None, "a page is drawn, and no document"
+    picture = draw_page(_content(order.memory_bytes), order.page_range.first, dpi)
+    if picture is not None:
+        frames.media(picture)
+    frames.done(())
 
 
 def _content(memory_bytes: int) -> bytes:

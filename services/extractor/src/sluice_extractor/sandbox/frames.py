@@ -125,8 +125,11 @@ class FrameWriter:
     def page(self, page: Page) -> None:
         """Send a page, after the media on it."""
         for media in page.media:
-            self._write(encoded_media(media))
+            self.media(media)
         self._write(encoded_page(page))
+
+    def media(self, media: Media) -> None:
+        self._write(encoded_media(media))
 
     def done(self, remarks: Sequence[Remark]) -> None:
         fields = [RemarkField(**asdict(remark)) for remark in remarks[:MOST_REMARKS]]

@@ -298,7 +298,14 @@ class Reading(Iterator[Page]):
     def _failure_of(self, frame: OtherFrame | Page | Media) -> PipelineError:
         if self._stop_reason is not None:
             return ReadingStopped(self._stop_reason)
-        if isinstance(frame, ErrorFrame) and frame.code in _ERROR_BY_CODE:
-            detail = "".join(char for char in frame.detail if char.isprintable())
-            return _ERROR_BY_CODE[frame.code](detail, detail_code=frame.detail_code)
+        if isinstance(frame, ErrorFrame):
+            return error_of(frame)
         return ExtractorCrashed("the reader sent frames out of order", detail_code="malformed_frame")
+
+
+def error_of(frame: ErrorFrame) -> PipelineError:
+    """What a child says of its end, if it is something that an honest one could say."""
+    if frame.code not in _ERROR_BY_CODE:
+        return ExtractorCrashed("the reader sent frames out of order", detail_code="malformed_frame")
+    detail = "".join(char for char in frame.detail if char.isprintable())
+    return _ERROR_BY_CODE[frame.code](detail, detail_code=frame.detail_code)

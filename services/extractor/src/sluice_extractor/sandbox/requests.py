@@ -1,7 +1,8 @@
-"""What the sandbox is asked to read, and within which limits."""
+"""What the sandbox is asked to read or to run, and within which limits."""
 
 import struct
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -9,8 +10,9 @@ from pydantic import BaseModel, ConfigDict
 from sluice_extractor.parsing.original import PageRange
 from sluice_extractor.parsing.page import OutlineEntry
 
-BEGINS, GOES_ON = b"B", b"G"
-"""The kinds of orders: for a child that begins a document, and for one that goes on with what another has begun."""
+BEGINS, GOES_ON, WAITS, RUNS, DRAWS = b"B", b"G", b"W", b"R", b"D"
+"""The kinds of orders: for a child that begins a document, one that goes on with what another has begun, one that
+waits most of the time for what is made of its pictures, one that becomes a program, and one that draws a page."""
 DESCRIPTORS_PER_ORDER = 4
 STATUS = struct.Struct("!i")
 """How a child ended, as `os.waitstatus_to_exitcode` says it."""
@@ -74,6 +76,36 @@ class Part:
 WHOLE = Part()
 
 
+@dataclass(frozen=True)
+class Program:
+    """A program that reads its standard input, writes its standard output, and needs nothing else of the system."""
+
+    path: str
+    """Absolute, and the file itself: neither a link nor a script."""
+    arguments: tuple[str, ...]
+    memory_bytes: int
+    wall_clock_s: float
+    environment: Mapping[str, str] = field(default_factory=dict)
+    readable: tuple[str, ...] = ()
+    """Folders that it reads besides its shared libraries."""
+    most_answer_bytes: int = 16 << 20
+
+
+@dataclass(frozen=True)
+class DrawRequest:
+    """A page of a PDF to draw; its number begins with 1."""
+
+    path: Path
+    page: int
+    dpi: float
+
+
+DRAWING_S = 10.0
+"""From the moment that its child exists."""
+DRAWING_BYTES = 512 << 20
+"""Of memory at most: the child that draws lives beside those that read."""
+
+
 class ChildOrder(BaseModel):
     """What the fork server is told about one child; its file and its pipes travel beside it."""
 
@@ -93,10 +125,41 @@ class ChildOrder(BaseModel):
     memory_bytes: int
     cpu_s: int
     cpu_max_s: int
+    drawn_dpi: float | None = None
+    """Where the first page of the range is to be drawn, and not read: so many pixels per inch."""
 
     @property
     def kind(self) -> bytes:
+        if self.drawn_dpi is not None:
+            return DRAWS
+        if self.wants_media:
+            return WAITS
         return BEGINS if self.page_range is None or self.page_range.first == 1 else GOES_ON
+
+
+class ProgramOrder(BaseModel):
+    """What a child is told that becomes a program."""
+
+    model_config = ConfigDict(frozen=True)
+
+    path: str
+    arguments: tuple[str, ...]
+    environment: dict[str, str]
+    readable: tuple[str, ...]
+    memory_bytes: int
+    cpu_s: int
+
+
+def order_to_run(program: Program) -> ProgramOrder:
+    """The order for a child that becomes *program*."""
+    return ProgramOrder(
+        path=program.path,
+        arguments=program.arguments,
+        environment=dict(program.environment),
+        readable=program.readable,
+        memory_bytes=program.memory_bytes,
+        cpu_s=int(program.wall_clock_s) + 1,
+    )
 
 
 def order_for(request: ReadRequest, limits: ReadLimits, part: Part) -> ChildOrder:
@@ -117,3 +180,15 @@ def order_for(request: ReadRequest, limits: ReadLimits, part: Part) -> ChildOrde
         cpu_s=int(limits.wall_clock_max_s) + 1,
         cpu_max_s=int(limits.wall_clock_max_s) + 3,
     )
+
+
+def order_for_drawing(request: DrawRequest, limits: ReadLimits) -> ChildOrder:
+    """The order for a child that draws a page."""
+    part = Part(PageRange(request.page, request.page))
+    order = order_for(ReadRequest(request.path, ""), limits, part)
+    limited = {
+        "memory_bytes": min(limits.memory_bytes, DRAWING_BYTES),
+        "cpu_s": int(DRAWING_S) + 1,
+        "cpu_max_s": int(DRAWING_S) + 3,
+    }
+    return order.model_copy(update={**limited, "drawn_dpi": request.dpi})

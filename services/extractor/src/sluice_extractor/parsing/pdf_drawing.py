@@ -1,0 +1,50 @@
+"""Draws pages of PDFs as people see them, with PDFium."""
+
+import ctypes
+import math
+
+import pypdfium2.raw as pdfium  # type: ignore[import-untyped]  # generated bindings, without types
+
+from sluice_common.errors import CorruptDocument, DocumentTooLarge
+from sluice_extractor.parsing.media import Picture
+
+MOST_PIXELS = 8_000_000
+"""Of one drawing; a page that would have more is drawn with fewer pixels per inch."""
+_POINTS_PER_INCH = 72
+_CHANNELS = 3
+_WHITE = 0xFFFFFFFF
+_FLAGS = pdfium.FPDF_ANNOT | pdfium.FPDF_REVERSE_BYTE_ORDER
+
+
+def draw(page: pdfium.FPDF_PAGE, form: pdfium.FPDF_FORMHANDLE | None, dpi: float) -> Picture:
+    """The page with its annotations and fields on white, upright as it is shown; with fewer *dpi* if it is very large.
+
+    Raises:
+        DocumentTooLarge: it has no size that can be drawn.
+        CorruptDocument: PDFium makes nothing of it.
+    """
+    width_pt, height_pt = pdfium.FPDF_GetPageWidthF(page), pdfium.FPDF_GetPageHeightF(page)
+    dpi = _affordable(width_pt, height_pt, dpi)
+    width, height = (max(round(side * dpi / _POINTS_PER_INCH), 1) for side in (width_pt, height_pt))
+    pixels = (ctypes.c_ubyte * (width * height * _CHANNELS))()
+    bitmap = pdfium.FPDFBitmap_CreateEx(width, height, pdfium.FPDFBitmap_BGR, pixels, width * _CHANNELS)
+    if not bitmap:
+        raise CorruptDocument("PDFium makes no picture of it")
+    try:
+        pdfium.FPDFBitmap_FillRect(bitmap, 0, 0, width, height, _WHITE)
+        pdfium.FPDF_RenderPageBitmap(bitmap, page, 0, 0, width, height, 0, _FLAGS)
+        if form:
+            pdfium.FPDF_FFLDraw(form, bitmap, page, 0, 0, width, height, 0, _FLAGS)
+    finally:
+        pdfium.FPDFBitmap_Destroy(bitmap)
+    return Picture(bytes(pixels), width, height, _CHANNELS, 0, is_whole_page=True, dpi=dpi)
+
+
+def _affordable(width_pt: float, height_pt: float, dpi: float) -> float:
+    area = width_pt * height_pt
+    if not (math.isfinite(area) and width_pt > 0 and height_pt > 0):
+        raise DocumentTooLarge("the page has no size that can be drawn")
+    # Half a pixel is kept for rounding, and no side may be longer than a picture's.
+    most = math.sqrt(MOST_PIXELS / area) * _POINTS_PER_INCH * 0.999
+    longest = 0xFFFF / max(width_pt, height_pt) * _POINTS_PER_INCH
+    return min(dpi, most, longest)
