@@ -61,16 +61,17 @@ def build(settings: ExtractorSettings, stack: ExitStack) -> StageWorker:
     ensemble = Ensemble(members, settings.audio.weights)
     transcription = _transcription(settings, Transcripts(database), metrics)
     recognition = open_recognition(settings.ocr, sandbox, stack)
-    seeing = _seeing(settings, Transcripts(database), metrics)
+    describing, putting = _seeing(settings, Transcripts(database), metrics)
     deps = ExtractorDeps(
         documents=Documents(database, times, **tries),
         batches=Batches(database, times),
         page_images=PageImages(database),
         objects=build_object_store(settings.objects),
         sandbox=sandbox,
-        enrichments=(*seeing[:1], recognition, *seeing[1:], Analysis(ensemble, _work_folders(settings)), transcription),
+        # Pictures leave their pages when they are recognised, so that they are described before.
+        enrichments=(*describing, recognition, *putting, Analysis(ensemble, _work_folders(settings)), transcription),
         wants_sound=ensemble.wants_sound or isinstance(transcription, Transcription),
-        wants_colour=bool(seeing),
+        wants_colour=bool(describing),
         can_recognise=recognition.recogniser is not None,
         leases=leases,
         hints=Hints(DramatiqQueue(broker)),
@@ -116,11 +117,16 @@ def _transcription(
 
 def _seeing(
     settings: ExtractorSettings, kept: Transcripts, metrics: ExtractionMetrics
-) -> tuple[Description, PageDescriptions] | tuple[()]:
-    """Who describes figures; what recognises text belongs between the two."""
-    has_client = importlib.util.find_spec("httpx2") is not None  # the settings may be shared with those that have none
+) -> tuple[list[Description], list[PageDescriptions]]:
+    """Who describes figures, and who puts descriptions below recognised text; nobody where no provider is configured.
+
+    The settings may be shared with extractors that have the HTTP client.
+    """
+    has_client = importlib.util.find_spec("httpx2") is not None
     provider = build_vision(settings.vision) if has_client else None
-    return (Description(provider, kept, metrics, settings.vision), PageDescriptions()) if provider else ()
+    if provider is None:
+        return [], []
+    return [Description(provider, kept, metrics, settings.vision)], [PageDescriptions()]
 
 
 def _work_folders(settings: ExtractorSettings) -> WorkFolders:
