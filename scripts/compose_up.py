@@ -19,7 +19,12 @@ from check_engine import PORT, ROOT, SECRETS, compose_command, env_file
 
 KEY = SECRETS / "api-key"
 LOCAL_PROFILE = "local-embeddings"
-GIVEN_ONCE = ("SLUICE_EMBEDDINGS__API_KEY", "SLUICE_TRANSCRIPTION__API_KEY", "SLUICE_AUDIO__ENDPOINTS")
+GIVEN_ONCE = (
+    "SLUICE_EMBEDDINGS__API_KEY",
+    "SLUICE_TRANSCRIPTION__API_KEY",
+    "SLUICE_VISION__API_KEY",
+    "SLUICE_AUDIO__ENDPOINTS",
+)
 READY_S = 300
 FOUND_S = 120
 TEXT = b"The lighthouse keeper counts the ships that pass at night."

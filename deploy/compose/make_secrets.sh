@@ -35,6 +35,7 @@ random | keep dashboards-password
 # Keys of providers; replace the files, or give each key once as a variable.
 keep_key embeddings-api-key "${SLUICE_EMBEDDINGS__API_KEY:-}"
 keep_key transcription-api-key "${SLUICE_TRANSCRIPTION__API_KEY:-}"
+keep_key vision-api-key "${SLUICE_VISION__API_KEY:-}"
 printf '%s' "${SLUICE_AUDIO__ENDPOINTS:-[]}" | keep audio-endpoints
 printf 'postgresql://sluice:%s@postgres:5432/sluice' "$(cat postgres-password)" | keep database-url
 printf 'redis://:%s@redis:6379/0' "$(cat redis-password)" | keep broker-url

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from deploy.containers.composing import Composed, open_composed
-from deploy.containers.engine import Engine, build_flags, have_base, have_standins, kept_data, open_engine
+from deploy.containers.engine import Engine, have_base, have_images, have_standins, kept_data, open_engine
 
 STANDINS = {
     "postgres:15-bookworm": "postgres",
@@ -32,10 +32,8 @@ def engine(images_of_the_run, tmp_path_factory) -> Iterator[Engine]:
 
 @pytest.fixture(scope="module")
 def images(engine) -> Engine:
-    """The engine, with an image of each service, and with both of the extractor."""
-    build = ("env", f"DOCKER_BUILD_FLAGS={' '.join(build_flags())}", "sh", "scripts/build_images.sh")
-    engine.run(*build)
-    engine.run(*build, "extractor")
+    """The engine, with an image of each service."""
+    have_images(engine)
     return engine
 
 

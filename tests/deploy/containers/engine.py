@@ -176,6 +176,11 @@ def have_base(engine: Engine, folder: Path) -> None:
     archive.unlink()
 
 
+def have_images(engine: Engine, *names: str) -> None:
+    """Build the images of these names, or of all services."""
+    engine.run("env", f"DOCKER_BUILD_FLAGS={' '.join(build_flags())}", "sh", "scripts/build_images.sh", *names)
+
+
 def have_standins(engine: Engine, names: Mapping[str, str]) -> None:
     """Build a stand-in for each image of *names* (image to kind) that can be had neither here nor elsewhere."""
     absent = {image: kind for image, kind in names.items() if not engine.has(image) and not engine.pulls(image)}

@@ -5,7 +5,7 @@ import re
 import sys
 
 import pytest
-from deploy.containers.engine import ROOT
+from deploy.containers.engine import ROOT, have_images
 
 VERSION = "0.1.0"
 OURS = ("api", "extractor", "extractor-full", "embedder")
@@ -23,6 +23,13 @@ FOREIGN = {
     "embeddings": ("sqlalchemy", "psycopg", "dramatiq", "pypdf", "sluice_common", "sluice_api"),
 }
 TOOLS = ("gcc", "ld", "cc", "g++", "make", "hatchling", "uv")
+
+
+@pytest.fixture(scope="module")
+def images(images):
+    """With the smaller extractor beside the one that everything else runs."""
+    have_images(images, "extractor")
+    return images
 
 
 def image_of(service: str) -> str:
