@@ -84,7 +84,7 @@ class PdfiumBook:
         frame = frame_of(page)
         text, spans = self._lines.read(page, frame)
         garbled = is_garbled(text, self._lines.lost_chars)
-        text = with_notes(text, notes)
+        text, spans = with_notes(text, spans, notes, frame)
         return Page(number, text, spans, self._headings(number, text, spans, frame), is_garbled=garbled)
 
     def _headings(self, number: int, text: str, spans: Sequence[TextSpan], frame: PageFrame) -> tuple[Heading, ...]:
