@@ -21,7 +21,7 @@ sbom: .venv ## Write what is in each built image to build/sbom, in CycloneDX
 	@.venv/bin/python scripts/make_sbom.py
 up: startable images ## Start everything in containers, until a document can be uploaded through nginx and found; ARGS are compose's
 	@python3 scripts/compose_up.py $(ARGS)
-startable: # says what is missing before the images are built, which takes minutes
+startable: ## Say what is missing to start everything in containers, before minutes are spent on images
 	@python3 scripts/check_engine.py start
 down: ## Stop and remove the containers; the data stay
 	$$(docker compose version > /dev/null 2>&1 && echo docker compose || echo docker-compose) \
@@ -34,7 +34,7 @@ restore-compose: ## Put the backup in the folder FROM into new containers, and s
 ##@ Check
 check: lint types imports test-unit ## Check everything that needs no server
 test: .venv ## Run every test that this machine can; SLUICE_CORPUS names a folder of real documents
-	$(PYTEST)
+	@.venv/bin/python scripts/run_tests.py $(PYTEST)
 lint: .venv ## Look for mistakes and for other than the one format
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .

@@ -12,6 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 SECRETS = ROOT / "deploy" / "compose" / "secrets"
 PORT = "8443"
+PROVIDERS_OF_THE_EXTRACTOR = ("SLUICE_TRANSCRIPTION__BASE_URL", "SLUICE_VISION__BASE_URL", "SLUICE_AUDIO__ENDPOINTS")
 _ANSWER_S = 30
 _FIRST_WITHOUT_BUILDKIT = 23
 """Version of docker's client from which on BuildKit is a plugin."""
@@ -77,6 +78,9 @@ def _lacks_of_the_start(settings: dict[str, str]) -> Iterator[str]:
     elif not _is_free(settings) and not _run([*compose, "ps", "--quiet", "nginx"]).stdout.strip():
         port = settings.get("HTTPS_PORT", PORT)
         yield f"port {port}, which something else has: choose another one, HTTPS_PORT=9443 make up"
+    abroad = [name for name in PROVIDERS_OF_THE_EXTRACTOR if settings.get(name)]
+    if abroad and not settings.get("EXTRACTOR_NETWORK"):
+        yield f"a way out for the extractor to {abroad[0]}: write EXTRACTOR_NETWORK=provider into .env"
     if not (SECRETS / "tls.crt").exists() and shutil.which("openssl") is None:
         yield "openssl, for a first certificate: install it, or put tls.crt and tls.key into deploy/compose/secrets"
 

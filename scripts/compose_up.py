@@ -19,6 +19,7 @@ from check_engine import PORT, ROOT, SECRETS, compose_command, env_file
 
 KEY = SECRETS / "api-key"
 LOCAL_PROFILE = "local-embeddings"
+GIVEN_ONCE = ("SLUICE_EMBEDDINGS__API_KEY", "SLUICE_TRANSCRIPTION__API_KEY", "SLUICE_AUDIO__ENDPOINTS")
 READY_S = 300
 FOUND_S = 120
 TEXT = b"The lighthouse keeper counts the ships that pass at night."
@@ -53,6 +54,8 @@ def main(arguments: Sequence[str]) -> int:
     settings = env_file(ROOT / ".env") | dict(os.environ)
     # Without this, links in answers would name the usual port.
     os.environ["SLUICE_HTTP__PUBLIC_URL"] = settings.get("SLUICE_HTTP__PUBLIC_URL") or address(settings)
+    # Secrets become files, wherever they were given.
+    os.environ.update({name: settings[name] for name in GIVEN_ONCE if settings.get(name)})
     compose = compose_command() or ["docker", "compose"]
     try:
         gateway = start(compose, settings, arguments)

@@ -20,7 +20,7 @@ from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
 
 ROOT = Path(__file__).parents[1]
-SERVICES = ("api", "extractor", "embedder", "embeddings")
+SERVICES = ("api", "extractor", "extractor-full", "embedder", "embeddings")
 LONGEST_LICENSE = 100
 """Some packages put the whole text where its name belongs."""
 
@@ -68,7 +68,7 @@ def main(names: Sequence[str]) -> int:
     """Write one file for each name; returns the exit status."""
     folder = ROOT / "build" / "sbom"
     folder.mkdir(parents=True, exist_ok=True)
-    for name in names or SERVICES:
+    for name in names or filter(is_built, SERVICES):
         image = look_into(name)
         file = folder / f"{image.name}-{image.version}.cdx.json"
         file.write_text(text_of(bom_of(image)), encoding="utf-8")
@@ -77,6 +77,10 @@ def main(names: Sequence[str]) -> int:
             f" {len(image.contents['debian'])} of Debian"
         )
     return 0
+
+
+def is_built(name: str) -> bool:
+    return docker("image", "ls", "--quiet", f"sluice/{name}:{release()}") != ""
 
 
 def look_into(name: str) -> Image:

@@ -69,7 +69,7 @@ class Protocol:
             self.collection_id: UUID = connection.execute(text("SELECT id FROM collections")).scalar_one()
 
     def accept(self, content: bytes = b"", **options: object) -> Accepted:
-        fields = {"may_repeat", "external_id", "attributes"} & set(options)
+        fields = {"may_repeat", "external_id", "attributes", "options"} & set(options)
         new = NewDocument(
             self.tenant_id,
             self.collection_id,

@@ -18,6 +18,11 @@ keep() { # keep NAME: what comes in becomes the secret NAME, unless there is one
     mv ".$1" "$1"
 }
 
+keep_key() { # keep_key NAME KEY: of a provider; "none" gives way as soon as there is one
+    [ -z "$2" ] || [ "$(cat "$1" 2> /dev/null)" != none ] || rm -f "$1"
+    printf '%s' "${2:-none}" | keep "$1"
+}
+
 random() {
     od -An -N24 -tx1 /dev/urandom | tr -d ' \n'
 }
@@ -27,8 +32,10 @@ random | keep redis-password
 random | keep qdrant-api-key
 random | keep grafana-password
 random | keep dashboards-password
-# The key of the provider; replace it, or give it once as SLUICE_EMBEDDINGS__API_KEY.
-printf '%s' "${SLUICE_EMBEDDINGS__API_KEY:-none}" | keep embeddings-api-key
+# Keys of providers; replace the files, or give each key once as a variable.
+keep_key embeddings-api-key "${SLUICE_EMBEDDINGS__API_KEY:-}"
+keep_key transcription-api-key "${SLUICE_TRANSCRIPTION__API_KEY:-}"
+printf '%s' "${SLUICE_AUDIO__ENDPOINTS:-[]}" | keep audio-endpoints
 printf 'postgresql://sluice:%s@postgres:5432/sluice' "$(cat postgres-password)" | keep database-url
 printf 'redis://:%s@redis:6379/0' "$(cat redis-password)" | keep broker-url
 printf 'requirepass %s\n' "$(cat redis-password)" | keep redis-auth

@@ -273,7 +273,7 @@ BAD_FILES = {
     "empty.txt": (b"", "empty"),
     "blank.txt": (b" \n\t\n ", "empty"),
     "broken.pdf": (b"%PDF-1.7\nnothing that a reader could use", "corrupt"),
-    "photo.png": (b"\x89PNG\r\n\x1a\n" + bytes(64), "unsupported_format"),
+    "photo.png": (b"\x89PNG\r\n\x1a\n" + bytes(64), "ocr_required"),
     "archive.zip": (b"PK\x03\x04" + bytes(64), "unsupported_format"),
     "broken.docx": (office.docx(office.paragraph("Hello"))[:-40], "corrupt"),
     "locked.docx": (office.ole("EncryptionInfo", "EncryptedPackage"), "encrypted"),

@@ -5,7 +5,7 @@ import re
 
 from pages import SOURCES, table_of, word
 
-from sluice_api.presenting import UNREADABLE_PAGE
+from sluice_api.presenting import UNREAD_PAGES
 from sluice_api.problems import _CODE_BY_STATUS, TITLES
 from sluice_common.adapters.openai_embeddings import _REJECTED
 from sluice_common.errors import FAILURES
@@ -56,7 +56,7 @@ def test_every_status_that_a_request_code_is_sent_with_stands_on_the_page():
 
 def test_every_warning_stands_on_the_page():
     said = {call.args[0].value for call in calls("Remark") if isinstance(call.args[0], ast.Constant)}
-    written = said | {UNREADABLE_PAGE, "previous_version_served", "images_not_read"}
+    written = said | UNREAD_PAGES | {"previous_version_served", "images_not_read"}
 
     assert {code for code, _ in table_of(PAGE, "Warnings")} == {word(code) for code in written}
 

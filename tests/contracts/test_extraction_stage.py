@@ -2,15 +2,18 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from builders import Protocol, make_original
 from prometheus_client import CollectorRegistry
 from transcription_server import SEGMENTS, transcription_server
+from unit.extractor.scans import looks_of, require_tesseract, scanned, written
 
 from sluice_common.adapters.build import build_transcription
 from sluice_common.adapters.filesystem import FilesystemObjectStore
@@ -18,7 +21,7 @@ from sluice_common.contract import EmbedBatch, ExtractDocument
 from sluice_common.documents import NewDocument
 from sluice_common.errors import DatabaseUnavailable
 from sluice_common.jobs import Pings
-from sluice_common.settings import ChunkingSettings, ExtractionSettings, TranscriptionSettings
+from sluice_common.settings import ChunkingSettings, ExtractionSettings, OcrSettings, TranscriptionSettings
 from sluice_common.status import State
 from sluice_common.transcripts import Transcripts
 from sluice_extractor.deps import ExtractorDeps
@@ -29,6 +32,7 @@ from sluice_extractor.listening.ensemble import Ensemble
 from sluice_extractor.listening.transcribing import Transcription
 from sluice_extractor.listening.work_folders import WorkFolders
 from sluice_extractor.metrics import ExtractionMetrics
+from sluice_extractor.recognition.opening import open_recognition
 from sluice_extractor.sandbox import ReadLimits, Sandbox
 
 
@@ -68,12 +72,12 @@ class Stage:
             owner="extractor",
         )
 
-    def accept(self, content: bytes, name: str = "note.txt"):
+    def accept(self, content: bytes, name: str = "note.txt", **options: object):
         original = make_original(content or b"empty", name)
         writer = self.objects.create(original.storage_key)
         writer.write(content)
         writer.commit()
-        new = NewDocument(self.protocol.tenant_id, self.protocol.collection_id, original)
+        new = NewDocument(self.protocol.tenant_id, self.protocol.collection_id, original, options=options)
         return self.protocol.documents.accept(new).document_id
 
     def extract(self, document_id) -> str:
@@ -134,7 +138,7 @@ def test_a_hint_that_comes_twice_is_skipped(stage):
     [
         (b"", "empty.txt", "empty"),
         (b"%PDF-1.7 broken", "broken.pdf", "corrupt"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(32), "photo.png", "unsupported_format"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(32), "photo.png", "ocr_required"),
         (LONG * 20, "long.txt", "too_large"),
     ],
 )
@@ -330,3 +334,69 @@ def wait_until(condition, what: str, seconds: float = 30) -> None:
     while not condition():
         assert time.monotonic() < until, what
         threading.Event().wait(0.02)
+
+
+def scan_and_text() -> bytes:
+    return scanned(
+        [looks_of(written(["The weir tells of four rivers."]), dpi=60), b"BT /F 12 Tf 50 700 Td (Text) Tj ET"]
+    )
+
+
+@pytest.fixture
+def seeing(stage, sandbox) -> Iterator[Callable[..., Stage]]:
+    """The stage with the recognition that these settings open."""
+    with ExitStack() as stack:
+
+        def seeing(**settings: object) -> Stage:
+            settings = {"wall_clock_s": 300, **settings}
+            recognition = open_recognition(OcrSettings(**settings), sandbox, stack)
+            stage.deps = replace(stage.deps, enrichments=(recognition,))
+            return stage
+
+        yield seeing
+
+
+def test_pages_that_stay_pictures_are_named_and_the_document_goes_on(seeing):
+    stage = seeing(program="no-such-tesseract")
+    document_id = stage.accept(scan_and_text(), "mixed.pdf", multimodal=True)
+
+    assert stage.extract(document_id) == "ok"
+
+    warnings = stage.protocol.view(document_id).warnings
+    assert [(warning["code"], warning["page"]) for warning in warnings if "page" in warning] == [("page_not_read", 1)]
+    assert stage.protocol.query("SELECT text FROM chunks") == [("Text",)]
+
+
+@pytest.mark.parametrize(("multimodal", "detail_code"), [(False, None), (True, "ocr_not_installed")])
+def test_a_scan_that_nobody_can_read_says_what_would_help(seeing, multimodal, detail_code):
+    stage = seeing(program="no-such-tesseract")
+    scan = scanned([looks_of(written(["The weir tells of four rivers."]), dpi=60)])
+    document_id = stage.accept(scan, "scan.pdf", multimodal=multimodal)
+
+    assert stage.extract(document_id) == "ocr_required"
+
+    view = stage.protocol.view(document_id)
+    assert (view.state, view.error_code, view.error_detail_code) == (State.FAILED, "ocr_required", detail_code)
+
+
+def test_a_scan_is_read_when_it_is_uploaded_again_with_multimodal(seeing):
+    require_tesseract()
+    stage = seeing()
+    scan = scanned([looks_of(written(["The weir tells of four rivers."]), dpi=100)])
+    document_id = stage.accept(scan, "scan.pdf", multimodal=False)
+    stage.extract(document_id)
+
+    assert stage.accept(scan, "scan.pdf", multimodal=True) == document_id
+    assert stage.extract(document_id) == "ok"
+
+    assert stage.protocol.query("SELECT text FROM chunks") == [("The weir tells of four rivers.",)]
+    assert stage.protocol.value("SELECT boxes IS NOT NULL FROM chunks")
+
+
+def test_a_document_whose_pictures_show_no_text_has_no_text(seeing):
+    require_tesseract()
+    stage = seeing()
+    slope = np.tile(np.linspace(0, 255, 90, dtype=np.uint8), (60, 1))
+    document_id = stage.accept(scanned([slope]), "slope.pdf", multimodal=True)
+
+    assert stage.extract(document_id) == "no_text"

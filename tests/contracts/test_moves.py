@@ -77,6 +77,24 @@ def test_the_same_bytes_try_a_failed_document_again_under_its_id(protocol):
     assert protocol.view(document_id).state is State.QUEUED
 
 
+def test_a_failed_document_that_is_uploaded_again_with_other_options_is_tried_with_those(protocol):
+    document_id = protocol.accept(b"scan", options={"multimodal": False}).document_id
+    claim = protocol.documents.claim_extraction(document_id, "worker")
+    protocol.documents.fail_extraction(document_id, claim.run_id, Setback("ocr_required", is_permanent=True))
+
+    protocol.accept(b"scan", options={"multimodal": True})
+
+    assert protocol.documents.claim_extraction(document_id, "worker").options == {"multimodal": True}
+
+
+def test_the_options_of_a_document_that_is_there_already_stay(protocol):
+    document_id = protocol.accept(b"text", options={"multimodal": False}).document_id
+
+    protocol.accept(b"text", options={"multimodal": True})
+
+    assert protocol.documents.claim_extraction(document_id, "worker").options == {"multimodal": False}
+
+
 def test_other_bytes_under_a_taken_external_id_are_refused_unless_they_replace(protocol):
     first = protocol.accept(b"one", external_id="wiki/1")
 

@@ -32,8 +32,10 @@ def engine(images_of_the_run, tmp_path_factory) -> Iterator[Engine]:
 
 @pytest.fixture(scope="module")
 def images(engine) -> Engine:
-    """The engine, with an image of each service."""
-    engine.run("env", f"DOCKER_BUILD_FLAGS={' '.join(build_flags())}", "sh", "scripts/build_images.sh")
+    """The engine, with an image of each service, and with both of the extractor."""
+    build = ("env", f"DOCKER_BUILD_FLAGS={' '.join(build_flags())}", "sh", "scripts/build_images.sh")
+    engine.run(*build)
+    engine.run(*build, "extractor")
     return engine
 
 

@@ -35,6 +35,14 @@ def test_a_port_that_is_taken_is_named_before_anything_is_built(engine):
     assert f"missing: port {port}" in ends
 
 
+def test_a_provider_that_the_extractor_cannot_reach_is_named_before_anything_is_built(engine):
+    provider = "SLUICE_TRANSCRIPTION__BASE_URL=https://provider.example/v1"
+    start = ("HTTPS_PORT=0", provider, "python3", "scripts/check_engine.py", "start")
+
+    assert "missing: a way out for the extractor" in engine.run("env", *start, check=False)
+    assert engine.run("env", "EXTRACTOR_NETWORK=provider", *start) == ""
+
+
 def test_an_engine_that_does_not_answer_is_named_before_anything_is_built(engine):
     ends = engine.run("env", "DOCKER_HOST=unix:///nowhere", "python3", "scripts/check_engine.py", "build", check=False)
 

@@ -99,7 +99,7 @@ class Writer:
         if kind == "encrypted":
             return Content(marker, generation, kind, ".pdf", locked_pdf() + suffix, frozenset({"encrypted"}))
         body = b"\x89PNG\r\n\x1a\n" + self._rng.randbytes(500) + suffix
-        return Content(marker, generation, kind, ".png", body, frozenset({"unsupported_format"}))
+        return Content(marker, generation, kind, ".png", body, frozenset({"ocr_required"}))
 
     def _lines(self, marker: str, generation: int, count: int) -> list[str]:
         return [

@@ -24,6 +24,7 @@ PROGRAMS = {"dockerd": "docker.io", "docker-compose": "docker-compose", "mmdebst
 """The package of each program, where no engine is given."""
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 PIP_CONF = Path("/etc/pip.conf")
+SOURCES = Path("/etc/apt/sources.list.d/debian.sources")
 
 _START_S = 60
 _BUILD_S = 900
@@ -154,6 +155,8 @@ def build_flags() -> list[str]:
         flags += ["--secret", f"id=pip.conf,src={PIP_CONF}"]
     if CERTIFICATES.exists():
         flags += ["--secret", f"id=ca.crt,src={CERTIFICATES}"]
+    if SOURCES.exists():
+        flags += ["--secret", f"id=sources,src={SOURCES}"]
     return flags
 
 
@@ -168,7 +171,7 @@ def have_base(engine: Engine, folder: Path) -> None:
     sources = "rm -rf $1/etc/apt/sources.list $1/etc/apt/sources.list.d/*"  # the mirror is this machine's business
     hooks = [f"--customize-hook={hook}" for hook in ("ln -s /usr/bin/python3 $1/usr/local/bin/python", sources)]
     options = ["--quiet", "--variant=apt", packages, *excluded, *quick, *hooks]
-    engine.run("mmdebstrap", *options, SUITE, str(archive), str(_sources_file()))
+    engine.run("mmdebstrap", *options, SUITE, str(archive), str(SOURCES))
     engine.docker("import", str(archive), BASE)
     archive.unlink()
 
@@ -182,15 +185,10 @@ def have_standins(engine: Engine, names: Mapping[str, str]) -> None:
         dockerfile = STANDINS / f"{kind}.Dockerfile"
         base = dockerfile.read_text(encoding="utf-8").split("FROM ")[1].split()[0]
         if base.startswith(PREFIX) and not engine.has(base):
-            sources = ("--secret", f"id=sources,src={_sources_file()}")
-            _build(engine, base, STANDINS / f"{base.removeprefix(PREFIX)}.Dockerfile", *sources)
+            _build(engine, base, STANDINS / f"{base.removeprefix(PREFIX)}.Dockerfile")
         _build(engine, image, dockerfile)
 
 
-def _build(engine: Engine, image: str, dockerfile: Path, *flags: str) -> None:
+def _build(engine: Engine, image: str, dockerfile: Path) -> None:
     where = ("--tag", image, "--file", str(dockerfile), str(ROOT if dockerfile.stem == "qdrant" else STANDINS))
-    engine.docker("build", "--quiet", *build_flags(), *flags, *where)
-
-
-def _sources_file() -> Path:
-    return Path("/etc/apt/sources.list.d/debian.sources")
+    engine.docker("build", "--quiet", *build_flags(), *where)

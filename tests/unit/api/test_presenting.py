@@ -165,22 +165,17 @@ def test_a_previous_version_that_is_still_served_is_a_warning(state):
     assert without == []
 
 
-def test_images_that_were_asked_for_and_are_not_read_are_a_warning():
-    warnings = shown(options={"multimodal": True})["warnings"]
-
-    assert [warning["code"] for warning in warnings] == ["images_not_read"]
-
-
 def test_pages_that_could_not_be_read_are_listed():
     warnings = [
         {"code": "page_unreadable", "detail": "page 9 could not be read", "page": 9},
         {"code": "page_unreadable", "detail": "page 7 could not be read", "page": 7},
+        {"code": "page_not_read", "detail": "The page is a picture that was not read.", "page": 4},
         {"code": "encoding_guessed", "detail": "cp949"},
     ]
 
     body = shown(warnings=warnings)
 
-    assert body["progress"]["pages"]["failed"] == [7, 9]
+    assert body["progress"]["pages"]["failed"] == [4, 7, 9]
     assert body["warnings"] == warnings
 
 

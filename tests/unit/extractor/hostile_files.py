@@ -166,6 +166,16 @@ def invisible_text() -> bytes:
     return one_page(stream(b"BT /F 12 Tf 50 700 Td " + hidden + b" ET"))
 
 
+def lying_font(words: bytes) -> bytes:
+    """A page that shows *words* in a font that says that its letters are characters of private use."""
+    table = (
+        b"/CIDInit /ProcSet findresource begin 12 dict begin begincmap /CMapName /X def 1 begincodespacerange <00> <ff>"
+        b" endcodespacerange 1 beginbfrange <21> <7e> <e021> endbfrange endcmap end end"
+    )
+    font = b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica/ToUnicode 10 0 R>>"
+    return one_page(stream(b"BT /F 12 Tf 50 700 Td (%b) Tj ET" % words), font=font, more={10: stream(table)})
+
+
 def page_tree_cycle() -> bytes:
     return pdf({1: b"<</Type/Catalog/Pages 2 0 R>>", 2: b"<</Type/Pages/Kids[2 0 R]/Count 1>>"})
 

@@ -94,26 +94,24 @@ def test_every_page_of_this_projects_documentation_is_good():
     assert [path.name for path in pages if is_garbled(path.read_text(encoding="utf-8"))] == []
 
 
-LYING_FONT = (
-    b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica/ToUnicode 10 0 R>>",
-    hostile.stream(
-        b"/CIDInit /ProcSet findresource begin 12 dict begin begincmap /CMapName /X def 1 begincodespacerange <00> <ff>"
-        b" endcodespacerange 1 beginbfrange <21> <7e> <e021> endbfrange endcmap end end"
-    ),
-)
-
-
 def test_a_page_with_a_lying_font_is_named_in_the_remarks():
-    words = b"(The row says what is to be done, and the next worker does it.) Tj"
-    content = hostile.one_page(
-        hostile.stream(b"BT /F 12 Tf 50 700 Td " + words + b" ET"), font=LYING_FONT[0], more={10: LYING_FONT[1]}
-    )
+    content = hostile.lying_font(b"The row says what is to be done, and the next worker does it.")
 
     document = open_document(Original(content, "lying.pdf"))
     pages = list(document.pages)
 
     assert [page.is_garbled for page in pages] == [True]
     assert [(remark.code, remark.page) for remark in document.remarks] == [("text_garbled", 1)]
+
+
+def test_a_garbled_page_that_comes_with_its_picture_is_left_to_whoever_reads_that():
+    content = hostile.lying_font(b"The row says what is to be done, and the next worker does it.")
+
+    document = open_document(Original(content, "lying.pdf", wants_media=True))
+    (page,) = document.pages
+
+    assert [media.is_whole_page for media in page.media] == [True]
+    assert (page.text[:3], document.remarks) == ("\ue054\ue068\ue065", [])
 
 
 def test_a_good_page_has_no_remark():

@@ -95,7 +95,7 @@ def test_an_attachment_that_cannot_be_read_is_remarked_and_the_others_are_read()
         ("attachment_unreadable", "photo.png"),
         ("attachment_unreadable", "winmail.dat"),
     ]
-    assert "unsupported_format" in remarks[0].detail
+    assert "ocr_required" in remarks[0].detail
 
 
 def test_mails_in_mails_are_read_five_deep_and_what_lies_deeper_is_remarked():

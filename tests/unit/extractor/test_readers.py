@@ -47,7 +47,7 @@ def test_lines_without_their_markup_are_read_as_written(name):
 @pytest.mark.parametrize(
     ("content", "name", "named"),
     [
-        (b"\x89PNG\r\n\x1a\n....", "a.pdf", "PNG"),
+        (b"\x00\x00\x00\x18ftypheic", "a.pdf", "HEIF"),
         (b"\x1f\x8b....", "a.txt", "gzip"),
         (bytes(range(256)) * 10, "a.txt", "binary"),
     ],

@@ -53,6 +53,35 @@ def test_every_finding_that_is_not_ok_says_how_to_mend_it(tmp_path):
     assert [finding.subject for finding in findings if finding.level is not Level.OK and not finding.remedy] == []
 
 
+def program_that_says(folder: Path, *lines: str) -> str:
+    program = folder / "tesseract"
+    program.write_text("#!/bin/sh\n" + "".join(f"echo {line}\n" for line in lines))
+    program.chmod(0o755)
+    return str(program)
+
+
+@pytest.mark.parametrize(
+    ("languages", "enabled", "level", "said"),
+    [
+        (["eng", "kor", "osd"], "auto", Level.OK, "reads kor, eng"),
+        (["eng", "osd"], "on", Level.WARN, "no kor"),
+        (["osd"], "auto", Level.WARN, "no kor, eng"),
+        (["osd"], "on", Level.FAIL, "no kor, eng"),
+        ([], "auto", Level.WARN, "stays unread"),
+        ([], "on", Level.FAIL, "stays unread"),
+        ([], "off", Level.OK, "switched off"),
+    ],
+)
+def test_it_is_said_whether_scans_can_be_read(tmp_path, languages, enabled, level, said):
+    program = program_that_says(tmp_path, "List of available languages:", *languages) if languages else "no-such"
+    patient = patient_with(tmp_path, SLUICE_OCR__PROGRAM=program, SLUICE_OCR__ENABLED=enabled)
+
+    (finding,) = [finding for finding in examine(patient) if finding.subject == "recognition"]
+
+    assert finding.level is level
+    assert said in finding.text
+
+
 @pytest.mark.parametrize(("wanted", "level"), [("3", Level.OK), ("4", Level.FAIL)])
 def test_the_dimensions_that_the_provider_answers_are_compared_with_the_settings(tmp_path, wanted, level):
     answer = (200, {"data": [{"embedding": [0.1, 0.2, 0.3]}]})

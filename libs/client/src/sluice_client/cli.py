@@ -165,6 +165,7 @@ def upload_one_of(command: Command) -> Callable[[Path, Callable[[int, int | None
             collection=options.collection,
             attributes=options.attributes,
             chunking=chunking or None,
+            multimodal=options.multimodal or None,
             on_duplicate=options.on_duplicate,
             on_progress=on_progress,
         )
@@ -537,6 +538,7 @@ def add_uploading(commands: Commands, common: argparse.ArgumentParser) -> None:
     parser.add_argument("-w", "--wait", action="store_true", help="until each is ready or failed, with its progress")
     parser.add_argument("-c", "--collection")
     parser.add_argument("--attributes", type=json_object, metavar="JSON", help="such as '{\"year\": 2026}'")
+    parser.add_argument("--multimodal", action="store_true", help="also the text in pictures and scans")
     parser.add_argument("--on-duplicate", choices=["return", "replace", "allow", "reject"])
     parser.add_argument("--chunk-chars", type=int, metavar="N", help="most characters of one chunk")
     parser.add_argument("--overlap-chars", type=int, metavar="N", help="how many a chunk shares with the next")

@@ -164,6 +164,8 @@ _SET_CONTENT = sa.text("""
                          options = CAST(:options AS jsonb) WHERE id = :id
 """)
 
+_SET_OPTIONS = sa.text("UPDATE documents SET options = CAST(:options AS jsonb) WHERE id = :id")
+
 _ABANDON_RUN = sa.text("UPDATE runs SET state = 'abandoned', gc_at = now() WHERE id = :run_id")
 
 # The document, its new run and its line of history move in one statement.
@@ -465,6 +467,8 @@ class Documents:
                 request_id=new.request_id,
                 traceparent=new.traceparent,
             )
+            # It failed with the old options, and may have been told to come again with others.
+            connection.execute(_SET_OPTIONS, {"id": found.id, "options": orjson.dumps(new.options).decode()})
             return Accepted(found.id, "retried")
         return Accepted(found.id, "existing")
 

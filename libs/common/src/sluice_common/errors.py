@@ -116,9 +116,12 @@ FAILURES: dict[FailureCode, FailureInfo] = {
         retryable=False,
         en=(
             "The pages are pictures; reading them needs text recognition (OCR).",
-            "Run OCR on it first and upload the result.",
+            "Upload it again with multimodal=true, and their text is recognised.",
         ),
-        ko=("페이지가 이미지여서 문자 인식(OCR)이 필요합니다.", "OCR을 거친 파일을 다시 올려 주세요."),
+        ko=(
+            "페이지가 이미지여서 문자 인식(OCR)이 필요합니다.",
+            "multimodal=true로 다시 올리면 이미지의 문자를 인식합니다.",
+        ),
     ),
     FailureCode.TOO_MANY_PAGES: _failure(
         retryable=False,
@@ -204,6 +207,8 @@ FAILURES: dict[FailureCode, FailureInfo] = {
 
 
 AUDIO_NOT_INSTALLED = "audio_not_installed"
+OCR_NOT_INSTALLED = "ocr_not_installed"
+PICTURES_NOT_READ = "pictures_not_read"
 
 
 @dataclass(frozen=True)
@@ -215,6 +220,18 @@ class Remedy:
 
 
 REMEDY_BY_DETAIL_CODE: dict[str, Remedy] = {
+    OCR_NOT_INSTALLED: Remedy(
+        en="The operator must install Tesseract (Debian: apt-get install tesseract-ocr tesseract-ocr-kor; "
+        "macOS: brew install tesseract tesseract-lang) or run the image extractor-full, and restart the extractor; "
+        "then retry it.",
+        ko="운영자가 Tesseract를 설치하거나(Debian: apt-get install tesseract-ocr tesseract-ocr-kor, "
+        "macOS: brew install tesseract tesseract-lang) extractor-full 이미지를 쓰고 extractor를 다시 시작한 뒤 "
+        "다시 시도해 주세요.",
+    ),
+    PICTURES_NOT_READ: Remedy(
+        en="Retry it when the machine is less busy, or upload a version with smaller or clearer pictures.",
+        ko="서버가 한가할 때 다시 시도하거나, 더 작고 선명한 이미지로 된 문서를 올려 주세요.",
+    ),
     AUDIO_NOT_INSTALLED: Remedy(
         en="The operator must run the image extractor-full, or install sluice-extractor[audio]; then retry it.",
         ko="운영자가 extractor-full 이미지를 쓰거나 sluice-extractor[audio]를 설치한 뒤 다시 시도해 주세요.",

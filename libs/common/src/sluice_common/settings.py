@@ -191,6 +191,29 @@ class TranscriptionSettings(Section):
         return None if value == "" else value
 
 
+class OcrSettings(Section):
+    enabled: Literal["auto", "on", "off"] = Field(
+        default="auto", description="Whether text in pictures is recognised: when Tesseract is here, always, or never."
+    )
+    languages: str = Field(
+        default="kor+eng",
+        pattern=r"^[A-Za-z_/]+(\+[A-Za-z_/]+){0,7}$",
+        description="Languages of Tesseract, the likeliest first; those that are not installed are left out.",
+    )
+    program: str = Field(default="tesseract", min_length=1, description="Tesseract's name or path.")
+    at_once: int | None = Field(
+        default=None, ge=1, le=256, description="Pictures recognised side by side; as many as processors unless set."
+    )
+    memory_bytes: int = Field(default=2**30, ge=256 * 2**20, description="Address space for one picture.")
+    wall_clock_s: float = Field(default=30, gt=0, le=3600, description="Time for one picture.")
+
+    @field_validator("at_once", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: object) -> object:
+        """Where settings are passed on by name, such as in Compose, what nobody set is empty."""
+        return None if value == "" else value
+
+
 class EmbedderSettings(Section):
     workers: int = Field(default=16, ge=1, le=256, description="Batches worked on side by side.")
 
@@ -250,6 +273,7 @@ SECTIONS: dict[str, type[Section]] = {
     "chunking": ChunkingSettings,
     "extraction": ExtractionSettings,
     "audio": AudioSettings,
+    "ocr": OcrSettings,
     "transcription": TranscriptionSettings,
     "embedder": EmbedderSettings,
     "times": TimesSettings,

@@ -4,6 +4,7 @@ import argparse
 import importlib.metadata
 import ipaddress
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -25,6 +26,7 @@ from sluice_common.settings import (
     LogSettings,
     MetricsSettings,
     ObjectsSettings,
+    OcrSettings,
     SettingsError,
 )
 from sluice_local.children import owner_of
@@ -308,6 +310,42 @@ def _dimensions_of(patient: Patient, model: str, dimensions: int) -> Finding:
     return Finding(Level.OK, "provider", f"{model} answers with {dimensions} dimensions")
 
 
+def _check_recognition(patient: Patient) -> Iterable[Finding]:
+    ocr = section_of(OcrSettings, patient.settings, "ocr")
+    if ocr.enabled == "off":
+        yield Finding(Level.OK, "recognition", "is switched off: text in pictures stays unread")
+        return
+    wanted = ocr.languages.split("+")
+    present = _languages_of_tesseract(ocr.program)
+    absent = [language for language in wanted if language not in present]
+    remedy = (
+        "to read scans, apt-get install tesseract-ocr tesseract-ocr-kor (Debian), or "
+        "brew install tesseract tesseract-lang (macOS)"
+    )
+    level = Level.WARN if ocr.enabled == "auto" else Level.FAIL
+    if not present:
+        yield Finding(level, "recognition", f"there is no {ocr.program}: text in pictures stays unread", remedy)
+    elif absent:
+        level = Level.WARN if len(absent) < len(wanted) else level
+        yield Finding(level, "recognition", f"Tesseract has no {', '.join(absent)}", remedy)
+    else:
+        yield Finding(Level.OK, "recognition", f"Tesseract reads {', '.join(wanted)}")
+
+
+def _languages_of_tesseract(program: str) -> set[str]:
+    """No language where it is not there, or does not run."""
+    path = shutil.which(program)
+    if path is None:
+        return set()
+    try:
+        done = subprocess.run(
+            [path, "--list-langs"], capture_output=True, text=True, errors="replace", check=False, timeout=TIMEOUT_S
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return set()
+    return {line.strip() for line in done.stdout.splitlines()[1:]}
+
+
 def _check_passwords(patient: Patient) -> Iterable[Finding]:
     for name in ("SLUICE_DATABASE__URL", "SLUICE_BROKER__URL"):
         url = patient.settings.get(name)
@@ -389,7 +427,7 @@ def _check_operation(patient: Patient) -> Iterable[Finding]:
 
 CHECKS: tuple[Check, ...] = (
     *(_check_platform, _check_packages, _check_disk, _check_gateway, _check_database, _check_redis, _check_qdrant),
-    *(_check_objects, _check_provider),
+    *(_check_objects, _check_provider, _check_recognition),
 )
 DEPLOYMENT_CHECKS: tuple[Check, ...] = (_check_passwords, _check_encryption, _check_durability, _check_operation)
 

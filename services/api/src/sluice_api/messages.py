@@ -29,7 +29,6 @@ class Phrases:
     cancelled: str
     deleting: str
     previous_version: str
-    images_not_read: str
 
 
 PHRASES: Mapping[Language, Phrases] = {
@@ -46,7 +45,6 @@ PHRASES: Mapping[Language, Phrases] = {
         cancelled="The processing of the document was cancelled.",
         deleting="The document is being deleted.",
         previous_version="The previous version of the document is still found by searches.",
-        images_not_read="This release reads the text only, not the images.",
     ),
     "ko": Phrases(
         accepted="문서 업로드가 완료되었습니다. 백그라운드에서 문서를 분석하고 있습니다.",
@@ -61,7 +59,6 @@ PHRASES: Mapping[Language, Phrases] = {
         cancelled="문서 처리가 취소되었습니다.",
         deleting="문서를 삭제하고 있습니다.",
         previous_version="이전 버전은 계속 검색됩니다.",
-        images_not_read="이 버전은 이미지를 읽지 않고 텍스트만 읽습니다.",
     ),
 }
 

@@ -40,7 +40,8 @@ __all__ = [
     "waiting_reason_of",
 ]
 
-UNREADABLE_PAGE = "page_unreadable"
+UNREAD_PAGES = frozenset({"page_unreadable", "page_not_read"})
+"""Warnings on pages whose text is missing."""
 """The warning that names a page, in its member `page`, whose text is missing."""
 
 _JOB_STATUSES = {
@@ -209,7 +210,7 @@ def list_answer(request: Request, items: list[Json], next_cursor: str | None) ->
 
 def _progress_json(view: DocumentView, now: datetime) -> Json:
     failed_pages = {
-        warning["page"] for warning in view.warnings if warning.get("code") == UNREADABLE_PAGE and "page" in warning
+        warning["page"] for warning in view.warnings if warning.get("code") in UNREAD_PAGES and "page" in warning
     }
     return {
         "percent": view.percent,
@@ -248,8 +249,6 @@ def _warnings_json(view: DocumentView, language: Language) -> list[Mapping[str, 
     warnings = list(view.warnings)
     if view.state in {State.FAILED, State.CANCELLED} and view.published_run is not None:
         warnings.append({"code": "previous_version_served", "detail": PHRASES[language].previous_version})
-    if view.options.get("multimodal"):
-        warnings.append({"code": "images_not_read", "detail": PHRASES[language].images_not_read})
     return warnings
 
 

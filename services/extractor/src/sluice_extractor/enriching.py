@@ -1,11 +1,15 @@
 """Turns what pages hold besides text into text, while they pass."""
 
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 from uuid import UUID
 
-from sluice_extractor.parsing.page import Page, Remark
+from sluice_common.errors import OCR_NOT_INSTALLED, PICTURES_NOT_READ, NoText, OcrRequired, PermanentError
+from sluice_extractor.parsing.page import IMAGES_NOT_READ, PAGE_NOT_READ, TEXT_GARBLED, Page, Remark
+
+_MOST_NAMED_PAGES = 1000
 
 
 @dataclass
@@ -19,6 +23,43 @@ class Findings:
     """Whose findings these are; None where nobody keeps anything for it."""
     is_stopped: Callable[[], bool] = lambda: False
     """Whether nobody waits for the pages any more; who waits for others asks it several times a second."""
+    unread_pages: list[Remark] = field(default_factory=list)
+    """Pages that are pictures and that nobody has read."""
+    unread_pictures: Counter[str] = field(default_factory=Counter)
+    """How many other pictures nobody has read, by the reason."""
+    cannot_read_pictures: str | None = None
+    """What is missing here, where no picture can be read at all."""
+
+    def page_unread(self, number: int | None, reason: str) -> None:
+        """A page is a picture that could not be read."""
+        if len(self.unread_pages) < _MOST_NAMED_PAGES:
+            self.unread_pages.append(
+                Remark(PAGE_NOT_READ, f"The page is a picture that was not read: {reason}.", number)
+            )
+
+    def page_garbled(self, number: int | None) -> None:
+        """The text of a page is not what it shows, and what it shows could not be read either."""
+        if len(self.remarks) < _MOST_NAMED_PAGES:
+            self.remarks.append(replace(TEXT_GARBLED, page=number))
+
+    def picture_unread(self, reason: str) -> None:
+        """A picture within the text could not be read."""
+        self.unread_pictures[reason] += 1
+
+    def all_remarks(self) -> list[Remark]:
+        """Every remark, with one for all pictures that are no pages."""
+        reasons = "; ".join(f"{count}: {reason}" for reason, count in self.unread_pictures.most_common())
+        pictures = [Remark(IMAGES_NOT_READ, f"Images that were not read, {reasons}.")] if reasons else []
+        return [*self.remarks, *self.unread_pages, *pictures]
+
+    def why_no_text(self) -> PermanentError:
+        """The failure of a document in which there is no text: whether there were pictures that nobody has read."""
+        unread = [remark for remark in self.all_remarks() if remark.code in {PAGE_NOT_READ, IMAGES_NOT_READ}]
+        if not unread:
+            return NoText("nothing but white space")  # the readers tell apart what they can; this is the last line
+        if self.cannot_read_pictures:
+            return OcrRequired(self.cannot_read_pictures, detail_code=OCR_NOT_INSTALLED)
+        return OcrRequired(unread[0].detail, detail_code=PICTURES_NOT_READ)
 
 
 class Enrichment(Protocol):

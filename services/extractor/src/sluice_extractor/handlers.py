@@ -7,7 +7,7 @@ import structlog
 
 from sluice_common.contract import ExtractDocument, PingExtractor
 from sluice_common.documents import ExtractionClaim, Setback
-from sluice_common.errors import CrashError, FailureCode, LeaseLost, NoText, PermanentError, PipelineError, RateLimited
+from sluice_common.errors import CrashError, FailureCode, LeaseLost, PermanentError, PipelineError, RateLimited
 from sluice_common.patience import full_jitter, until_database_answers
 from sluice_extractor.chunking import Chunker
 from sluice_extractor.deps import ExtractorDeps
@@ -80,14 +80,14 @@ def _read_and_forward(claim: ExtractionClaim, holding: Holding, deps: ExtractorD
 
 def _finish(forwarder: Forwarder, reading: Reading, findings: Findings, holding: Holding, deps: ExtractorDeps) -> None:
     if forwarder.n_chunks == 0:
-        raise NoText("nothing but white space")  # the readers tell apart what they can; this is the last line
+        raise findings.why_no_text()
     holding.end()
     until_database_answers(
         lambda: forwarder.finish(
             media_type=reading.media_type,
             pages_done=holding.pages_done,
             pages_total=reading.pages_total,
-            remarks=[*reading.remarks, *findings.remarks],
+            remarks=[*reading.remarks, *findings.all_remarks()],
             analysis=findings.analysis,
         ),
         patience=deps.times.give_up,

@@ -32,6 +32,7 @@ from sluice_extractor.listening.transcribing import NoTranscription, Transcripti
 from sluice_extractor.listening.work_folders import WorkFolders
 from sluice_extractor.metrics import ExtractionMetrics
 from sluice_extractor.parsing.audio import can_read_recordings
+from sluice_extractor.recognition.opening import open_recognition
 from sluice_extractor.sandbox import ReadLimits, Sandbox
 from sluice_extractor.settings import ExtractorSettings
 
@@ -57,13 +58,14 @@ def build(settings: ExtractorSettings, stack: ExitStack) -> StageWorker:
     members = open_members(settings.audio, stack) if can_read_recordings() else []
     ensemble = Ensemble(members, settings.audio.weights)
     transcription = _transcription(settings, Transcripts(database), metrics)
+    recognition = open_recognition(settings.ocr, sandbox, stack)
     deps = ExtractorDeps(
         documents=Documents(database, times, **tries),
         batches=Batches(database, times),
         page_images=PageImages(database),
         objects=build_object_store(settings.objects),
         sandbox=sandbox,
-        enrichments=(Analysis(ensemble, _work_folders(settings)), transcription),
+        enrichments=(recognition, Analysis(ensemble, _work_folders(settings)), transcription),
         wants_sound=ensemble.wants_sound or isinstance(transcription, Transcription),
         leases=leases,
         hints=Hints(DramatiqQueue(broker)),

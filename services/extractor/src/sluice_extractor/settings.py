@@ -6,6 +6,7 @@ from sluice_common.settings import (
     ExtractionSettings,
     LimitsSettings,
     ObjectsSettings,
+    OcrSettings,
     ServiceSettings,
     TranscriptionSettings,
 )
@@ -17,4 +18,5 @@ class ExtractorSettings(ServiceSettings):
     chunking: ChunkingSettings = ChunkingSettings()
     extraction: ExtractionSettings = ExtractionSettings()
     audio: AudioSettings = AudioSettings()
+    ocr: OcrSettings = OcrSettings()
     transcription: TranscriptionSettings = TranscriptionSettings()

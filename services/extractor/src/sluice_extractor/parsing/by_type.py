@@ -12,9 +12,11 @@ from sluice_extractor.parsing.audio import fits_audio, read_audio
 from sluice_extractor.parsing.delimited import fits_delimited, read_delimited
 from sluice_extractor.parsing.eml import fits_eml, read_eml
 from sluice_extractor.parsing.encodings import is_binary
+from sluice_extractor.parsing.figures import with_pictures
 from sluice_extractor.parsing.foreign import foreign_format
 from sluice_extractor.parsing.html import fits_html, read_html
 from sluice_extractor.parsing.hwp import fits_hwp, read_hwp
+from sluice_extractor.parsing.image import fits_image, read_image
 from sluice_extractor.parsing.json_text import fits_json, read_json
 from sluice_extractor.parsing.markdown import fits_markdown, read_markdown
 from sluice_extractor.parsing.msg import fits_msg, read_msg
@@ -55,6 +57,7 @@ FORMATS = (
     Format(fits_msg, lambda original: read_msg(original, open_document), is_text=False),
     Format(fits_damaged_ole, refuse_damaged_ole, is_text=False),
     Format(fits_audio, read_audio, is_text=False),
+    Format(fits_image, read_image, is_text=False),
     Format(fits_rtf, read_rtf, is_text=False),
     Format(fits_eml, lambda original: read_eml(original, open_document), is_text=False),
     Format(fits_html, read_html),
@@ -80,7 +83,7 @@ def open_document(original: Original) -> OpenDocument:
     chosen = next(known for known in FORMATS if known.fits(original))
     if chosen.is_text:
         _refuse_what_is_no_text(original, is_html=chosen.read is read_html)
-    document = chosen.read(original)
+    document = with_pictures(chosen.read(original), original)
     document.remarks += mismatches(original, document.media_type)
     return document
 

@@ -1,6 +1,7 @@
 """Reads Word documents (DOCX): the body in its order, with what stands around, below and beside it."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from sluice_common.errors import NoText, OcrRequired
 from sluice_extractor.parsing.docx_story import Story, StoryContext
@@ -34,14 +35,14 @@ def _parts(package: Package, context: StoryContext, most_chars: int) -> Iterator
     flow = Flow(most_chars)
     for line in _lines_around(package, context, most_chars, "header"):
         flow.paragraph(line)
-    story = Story(flow, context)
+    story = Story(flow, replace(context, figure_of=package.figures_of(package.main)))
     for _ in parse(package.archive.pieces(package.main), story):
         yield from flow.parts()
     for line in _lines_around(package, context, most_chars, "footer"):
         flow.paragraph(line)
+    yield flow.part()
     if not flow.length:
         raise OcrRequired("pictures and no text") if story.has_pictures else NoText("no paragraph has text")
-    yield flow.part()
 
 
 def _context_of(package: Package, most_chars: int) -> StoryContext:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from sluice_extractor.parsing.descriptions import description_of
 from sluice_extractor.parsing.docx_styles import Numbering, Style
 from sluice_extractor.parsing.flow import Flow, Table, line_of
+from sluice_extractor.parsing.media import FigureSource
 from sluice_extractor.parsing.xml_stream import Attributes, KnownElements, attribute
 
 _DROPPED = frozenset({"del", "moveFrom", "Fallback", "delText", "instrText"})
@@ -46,6 +47,8 @@ class StoryContext:
     numbering: Numbering
     notes: Mapping[tuple[str, str], str]
     """The texts of footnotes, endnotes and comments by kind and id."""
+    figure_of: Callable[[Attributes], FigureSource | None] = lambda _: None
+    """Finds the picture that an element shows."""
 
 
 class Story(KnownElements):
@@ -58,6 +61,7 @@ class Story(KnownElements):
         self._paragraphs: list[_Paragraph] = []
         self._rows: list[_Rows] = []
         self._inner: list[list[str]] = []  # the lines of the cell or text box that is being read
+        self._figures: list[FigureSource] = []
         self._is_text = False
         starts: dict[str, Callable[[Attributes], None]] = {
             "p": self._begin_paragraph, "t": self._begin_text, "pStyle": self._take_style, "numId": self._take_list,
@@ -87,8 +91,17 @@ class Story(KnownElements):
     def _take_sign(self, sign: str) -> Callable[[Attributes], None]:
         return lambda _: self._write(sign)
 
-    def _take_picture(self, _: Attributes) -> None:
+    def _take_picture(self, attributes: Attributes) -> None:
         self.has_pictures = True
+        figure = self._context.figure_of(attributes)
+        if figure:
+            self._figures.append(figure)
+
+    def _show_figures(self) -> None:
+        """Put the pictures below the paragraph or the row that they stand in."""
+        for figure in self._figures:
+            self.flow.figure(figure)
+        self._figures = []
 
     def _begin_text(self, _: Attributes) -> None:
         self._is_text = True
@@ -146,6 +159,8 @@ class Story(KnownElements):
             self._say(self._context.numbering.mark(paragraph.number, style) + text, level)
         for below in paragraph.below:
             self._say(below, None)
+        if not (self._paragraphs or self._inner):
+            self._show_figures()
 
     def _say(self, text: str, level: int | None) -> None:
         if self._inner:
@@ -204,6 +219,8 @@ class Story(KnownElements):
                 self.flow.paragraph(line)
         else:
             rows.table.row(rows.cells)
+        if rows.table is not None:
+            self._show_figures()
         rows.cells, rows.lines, rows.column = [], [], 0
 
     def _end_table(self) -> None:

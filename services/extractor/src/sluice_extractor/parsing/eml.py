@@ -103,6 +103,7 @@ def mail_of(message: Message) -> Mail:
         fields=tuple(_fields_of(message, charset)),
         bodies=tuple(_body_of(leaf.part) for leaf in chosen if leaf.is_body),
         attachments=tuple(_attachment_of(leaf.part, charset) for leaf in chosen if leaf.is_attachment),
+        pictures=tuple(_attachment_of(leaf.part, charset) for leaf in chosen if leaf.is_shown_picture),
     )
 
 
@@ -153,13 +154,18 @@ class _Leaf:
         return self.is_plain_body or self.is_html_body or self.part.get_content_type() in _REPORTS
 
     @property
+    def is_shown_picture(self) -> bool:
+        """Whether it is a picture that the body shows."""
+        is_picture = self.part.get_content_type().startswith("image/")
+        is_meant = self.is_inside_related or "Content-ID" in self.part
+        return is_picture and is_meant and self.part.get_content_disposition() != "attachment"
+
+    @property
     def is_attachment(self) -> bool:
         """Neither the body, nor a picture in it, nor a signature, nor another form of the same words."""
-        kind = self.part.get_content_type()
-        is_picture = kind.startswith("image/") and (self.is_inside_related or "Content-ID" in self.part)
         is_other_form = self.alternative is not None and not self.is_named
-        is_shown = is_picture and self.part.get_content_disposition() != "attachment"
-        return not (self.is_body or is_shown or is_other_form or kind in _SIGNATURES)
+        is_signature = self.part.get_content_type() in _SIGNATURES
+        return not (self.is_body or self.is_shown_picture or is_other_form or is_signature)
 
 
 def _leaves_of(message: Message) -> Iterator[_Leaf]:

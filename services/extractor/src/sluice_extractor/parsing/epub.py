@@ -2,11 +2,13 @@
 
 import posixpath
 from collections.abc import Iterator
+from functools import partial
 from urllib.parse import unquote
 
 from sluice_common.errors import CorruptDocument, Encrypted, NoText, OcrRequired
 from sluice_extractor.parsing.flow import Flow
-from sluice_extractor.parsing.html import read_markup
+from sluice_extractor.parsing.html import embedded_source, read_markup
+from sluice_extractor.parsing.media import FigureSource
 from sluice_extractor.parsing.original import OpenDocument, Original
 from sluice_extractor.parsing.page import Page
 from sluice_extractor.parsing.xml_stream import Attributes, attribute, parse_whole
@@ -30,7 +32,7 @@ def read_epub(original: Original, archive: Archive) -> OpenDocument:
     book = _book_of(archive)
     if _Protected.of(archive) & set(book.chapters()):
         raise Encrypted("the chapters of the book are protected")
-    return OpenDocument(MEDIA_TYPE, "epub", None, _parts(archive, book, original.max_text_chars))
+    return OpenDocument(MEDIA_TYPE, "epub", None, _parts(archive, book, original))
 
 
 def _book_of(archive: Archive) -> "_Book":
@@ -45,16 +47,28 @@ def _book_of(archive: Archive) -> "_Book":
     return book
 
 
-def _parts(archive: Archive, book: "_Book", most_chars: int) -> Iterator[Page]:
-    flow = Flow(most_chars)
+def _parts(archive: Archive, book: "_Book", original: Original) -> Iterator[Page]:
+    flow = Flow(original.max_text_chars)
     flow.heading(1, "".join(book.title))
     titled_chars = flow.length
     for chapter in book.chapters():
-        read_markup(archive.read(chapter, _MOST_CHAPTER_BYTES)).into(flow, below=1)
+        markup = read_markup(archive.read(chapter, _MOST_CHAPTER_BYTES), with_images=original.wants_media)
+        markup.into(flow, below=1, source_of=partial(_figure_in, archive, chapter))
         yield from flow.parts()
+    yield flow.part()
     if flow.length == titled_chars:
         raise OcrRequired("pictures and no text") if book.has_pictures else NoText("no chapter has text")
-    yield flow.part()
+
+
+def _figure_in(archive: Archive, chapter: str, reference: str) -> FigureSource | None:
+    name = _resolved(posixpath.dirname(chapter), reference)
+    return archive.figure(name) if archive.has(name) else embedded_source(reference)
+
+
+def _resolved(folder: str, reference: str) -> str:
+    """The member that an address in a part of the book names."""
+    path = unquote(reference).partition("#")[0]
+    return posixpath.normpath(posixpath.join("/", folder, path)).lstrip("/")
 
 
 class _Container:
@@ -111,9 +125,8 @@ class _Book:
         kind = attribute(attributes, "media-type") or ""
         self.has_pictures = self.has_pictures or kind.startswith("image/")
         if kind in _CHAPTERS:
-            written = unquote(attribute(attributes, "href") or "").partition("#")[0]
-            joined = posixpath.normpath(posixpath.join("/", self._folder, written))
-            self._path_by_id[attribute(attributes, "id") or ""] = joined.lstrip("/")
+            path = _resolved(self._folder, attribute(attributes, "href") or "")
+            self._path_by_id[attribute(attributes, "id") or ""] = path
 
 
 class _Protected:

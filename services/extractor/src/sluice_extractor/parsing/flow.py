@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from sluice_common.errors import DocumentTooLarge
 from sluice_extractor.parsing.cleaning import clean_line, clean_text
+from sluice_extractor.parsing.media import Figure, FigureSource
 from sluice_extractor.parsing.page import NOWHERE, PART_CHARS, TITLE_CHARS, Heading, Page, Place
 
 _HEADER_EVERY_CHARS = 450  # about half of a chunk of ordinary size, so that each chunk of a table shows its header
@@ -19,6 +20,7 @@ class Flow:
         self.most_chars = most_chars
         self._pieces: list[str] = []
         self._headings: list[Heading] = []
+        self._figures: list[Figure] = []
         self._part_start = 0
 
     def paragraph(self, text: str) -> None:
@@ -37,6 +39,10 @@ class Flow:
             start = self.length - len(title) - self._part_start
             self._headings.append(Heading(start, level, title[:TITLE_CHARS]))
 
+    def figure(self, source: FigureSource) -> None:
+        """A picture that stands below what was written last."""
+        self._figures.append(Figure(self.length - self._part_start, source))
+
     def parts(self) -> Iterator[Page]:
         """What has been written since the last call, once it is long enough to be handed on."""
         if self.length - self._part_start >= PART_CHARS:
@@ -44,8 +50,9 @@ class Flow:
 
     def part(self, number: int | None = None) -> Page:
         """All that has been written since the last part."""
-        page = Page(number, "".join(self._pieces), headings=tuple(self._headings), place=self.place)
-        self._pieces, self._headings, self._part_start = [], [], self.length
+        text, headings, figures = "".join(self._pieces), tuple(self._headings), tuple(self._figures)
+        page = Page(number, text, headings=headings, place=self.place, figures=figures)
+        self._pieces, self._headings, self._figures, self._part_start = [], [], [], self.length
         return page
 
     def end(self) -> Page:

@@ -1,13 +1,20 @@
 """Reads HTML: the text a person would see, with its blocks, tables and headings; it never fetches anything."""
 
+import base64
 import re
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
+from urllib.parse import unquote
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
+from sluice_common.errors import CorruptDocument
 from sluice_extractor.parsing.cleaning import clean_line, clean_text
 from sluice_extractor.parsing.encodings import Decoded, decode
 from sluice_extractor.parsing.flow import Flow
+from sluice_extractor.parsing.media import Figure, FigureSource
 from sluice_extractor.parsing.original import OpenDocument, Original
 from sluice_extractor.parsing.page import TITLE_CHARS, Heading, parts_of
 from sluice_extractor.parsing.text import checked_text, remarks_on
@@ -105,6 +112,11 @@ _NESTING_TAG = re.compile(
     re.IGNORECASE,
 )
 _SPACES = re.compile(r"[ \t\n\r\f]+")
+_EMBEDDED = re.compile(r"\s*data:image/[\w.+-]+(?:;[\w=-]+)*;base64,", re.IGNORECASE)
+_MOST_IMAGES = 10_000
+
+SourceOf = Callable[[str], FigureSource | None]
+"""Finds the picture at an address."""
 
 
 def fits_html(original: Original) -> bool:
@@ -123,15 +135,30 @@ def fits_html(original: Original) -> bool:
 
 def read_html(original: Original) -> OpenDocument:
     decoded = _decoded(original.content)
-    visible = _visible_text(clean_text(decoded.text))
-    text = checked_text(visible.text(), original)
-    pages = parts_of(text, tuple(visible.headings))
+    visible = _visible_text(clean_text(decoded.text), with_images=original.wants_media)
+    text = visible.text()
+    figures = tuple(visible.figures_in(text, embedded_source))
+    text = checked_text(text, original, has_figures=bool(figures))
+    pages = parts_of(text, tuple(visible.headings), figures=figures)
     return OpenDocument("text/html", decoded.encoding, None, pages, remarks_on(decoded))
 
 
-def read_markup(content: bytes) -> "Visible":
+def read_markup(content: bytes, *, with_images: bool = False) -> "Visible":
     """What is visible in a page that is a part of another document; its title is left to that."""
-    return _visible_text(clean_text(_decoded(content).text), with_title=False)
+    return _visible_text(clean_text(_decoded(content).text), with_title=False, with_images=with_images)
+
+
+def embedded_source(reference: str) -> FigureSource | None:
+    """The picture that a `data:` address is itself; what any other address means, only its document knows."""
+    found = _EMBEDDED.match(reference)
+    return FigureSource("", partial(_unpacked, reference, found.end())) if found else None
+
+
+def _unpacked(reference: str, start: int) -> bytes:
+    try:
+        return base64.b64decode(unquote(reference[start:]))
+    except ValueError as error:
+        raise CorruptDocument("a picture in the page is no base64") from error
 
 
 def _decoded(content: bytes) -> Decoded:
@@ -148,6 +175,9 @@ class Visible:
     length: int = 0
     owed: str = ""
     preformatted: int = 0
+    with_images: bool = False
+    images: list[tuple[int, str]] = field(default_factory=list)
+    """Where they stand, and their addresses."""
 
     def owe(self, space: str) -> None:
         """A stronger break replaces a weaker one: blank line, line, cell, space."""
@@ -167,30 +197,50 @@ class Visible:
     def text(self) -> str:
         return "".join(self.pieces)
 
-    def into(self, flow: Flow, *, below: int) -> None:
+    def figures_in(self, text: str, source_of: SourceOf) -> Iterator[Figure]:
+        """The images that *source_of* knows, each at the end of the line that it stands in."""
+        for at, reference in self.images:
+            source = source_of(reference)
+            end = text.find("\n", max(at - 1, 0))
+            if source:
+                yield Figure(end if end >= 0 else len(text), source)
+
+    def into(self, flow: Flow, *, below: int, source_of: SourceOf = embedded_source) -> None:
         """Add the text to a flow, with its headings *below* levels deeper."""
         text, at = self.text(), 0
+        figures = deque(self.figures_in(text, source_of))
         for heading in self.headings:
             if heading.start < at:
                 continue
             end = text.find("\n", heading.start)
             end = end if end >= 0 else len(text)
-            flow.paragraph(text[at : heading.start])
+            _write_between(flow, text, (at, heading.start), figures)
             flow.heading(heading.level + below, text[heading.start : end])
             at = end
-        flow.paragraph(text[at:])
+        _write_between(flow, text, (at, len(text)), figures)
 
     def _append(self, text: str) -> None:
         self.pieces.append(text)
         self.length += len(text)
 
 
+def _write_between(flow: Flow, text: str, ends: tuple[int, int], figures: deque[Figure]) -> None:
+    """Write the text between *ends*, with the figures that stand in it or before it."""
+    start, end = ends
+    while figures and figures[0].at <= end:
+        figure = figures.popleft()
+        flow.paragraph(text[start : max(figure.at, start)])
+        flow.figure(figure.source)
+        start = max(figure.at, start)
+    flow.paragraph(text[start:end])
+
+
 _STRENGTH = {"": 0, " ": 1, " | ": 2, "\n": 3, "\n\n": 4}
 
 
-def _visible_text(markup: str, *, with_title: bool = True) -> Visible:
+def _visible_text(markup: str, *, with_title: bool = True, with_images: bool = False) -> Visible:
     tree = LexborHTMLParser(_flattened(markup))
-    visible = Visible()
+    visible = Visible(with_images=with_images)
     title = tree.css_first("head > title") if with_title else None
     if title and title.text(strip=True):
         visible.write(_SPACES.sub(" ", clean_line(title.text(strip=True))))
@@ -237,6 +287,8 @@ def _enter(node: LexborNode, visible: Visible) -> LexborNode | None:
     if tag == "-text":
         _write_text(node.text_content or "", visible)
         return None
+    if visible.with_images and tag in {"img", "svg"}:
+        _note_images(node, visible)
     if tag.startswith(("-", "_")) or tag in _INVISIBLE or _is_hidden(node):
         return None
     _break_around(tag, visible)
@@ -273,6 +325,16 @@ def _is_hidden(node: LexborNode) -> bool:
     if not attributes:
         return False
     return "hidden" in attributes or bool(_HIDING_STYLE.search(attributes.get("style") or ""))
+
+
+def _note_images(node: LexborNode, visible: Visible) -> None:
+    """An image, or those that a drawing shows; covers of books are made so."""
+    shown = [node] if node.tag == "img" else node.css("image")
+    for each in shown[: _MOST_IMAGES - len(visible.images)]:
+        written = each.attributes
+        reference = written.get("src") or written.get("xlink:href") or written.get("href")
+        if reference and not _is_hidden(node):
+            visible.images.append((visible.length, reference))
 
 
 def _note_heading(node: LexborNode, visible: Visible) -> None:

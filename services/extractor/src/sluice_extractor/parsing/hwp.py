@@ -9,11 +9,14 @@ import zlib
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 from sluice_common.errors import ArchiveBomb, CorruptDocument, Encrypted, NoText
 from sluice_extractor.parsing.cleaning import clean_line, clean_text
 from sluice_extractor.parsing.compound import CompoundFile
+from sluice_extractor.parsing.figure_marks import MARK, without_marks
 from sluice_extractor.parsing.hwp_locked import unlocked
+from sluice_extractor.parsing.media import Figure, FigureSource
 from sluice_extractor.parsing.ole import streams_of
 from sluice_extractor.parsing.original import OpenDocument, Original
 from sluice_extractor.parsing.page import TITLE_CHARS, Heading, Remark, parts_of
@@ -23,6 +26,9 @@ _FLAGS_AT = 36
 _COMPRESSED, _PASSWORD, _DISTRIBUTION, _RIGHTS, _CERTIFICATE = 1 << 0, 1 << 1, 1 << 2, 1 << 4, 1 << 8
 _MOST_SECTION_BYTES = 256 << 20
 _PARA_SHAPE, _PARA_HEADER, _PARA_TEXT, _CTRL_HEADER, _LIST_HEADER, _TABLE, _EQUATION = 25, 66, 67, 71, 72, 77, 88
+_BIN_DATA, _PICTURE = 18, 85
+_EMBEDDED = 1
+_IMAGE_NUMBER_AT = 71
 _LONG_SIZE = 0xFFF
 _TABLE_CONTROL = b" lbt"  # 'tbl ' as the format writes its names
 _CELL_PLACE = struct.Struct("<HH")
@@ -55,10 +61,11 @@ def read_hwp(original: Original) -> OpenDocument:
     file = CompoundFile(original.content)
     flags = _flags_of(file)
     remarks: list[Remark] = []
-    text, headings = _whole_text(file, flags, remarks)
-    if not text.strip():
+    text, headings, figures = _whole_text(file, flags, remarks, with_figures=original.wants_media)
+    if not (text.strip() or figures):
         text, headings = _preview(file, remarks), ()
-    return OpenDocument("application/x-hwp", "hwp", None, parts_of(checked_text(text, original), headings), remarks)
+    text = checked_text(text, original, has_figures=bool(figures))
+    return OpenDocument("application/x-hwp", "hwp", None, parts_of(text, headings, figures=figures), remarks)
 
 
 def _flags_of(file: CompoundFile) -> int:
@@ -71,9 +78,12 @@ def _flags_of(file: CompoundFile) -> int:
     return flags
 
 
-def _whole_text(file: CompoundFile, flags: int, remarks: list[Remark]) -> tuple[str, tuple[Heading, ...]]:
+def _whole_text(
+    file: CompoundFile, flags: int, remarks: list[Remark], *, with_figures: bool
+) -> tuple[str, tuple[Heading, ...], tuple[Figure, ...]]:
     doc_info = _inflated(file.stream("DocInfo"), flags)
-    writing = _Writing(list(_outline_levels(doc_info)))
+    images = list(_images_of(doc_info)) if with_figures else []
+    writing = _Writing(list(_outline_levels(doc_info)), images)
     storage = "ViewText" if flags & _DISTRIBUTION else "BodyText"
     for name in sorted(file.names_in(storage), key=lambda name: (len(name), name)):
         try:
@@ -84,7 +94,14 @@ def _whole_text(file: CompoundFile, flags: int, remarks: list[Remark]) -> tuple[
         except CorruptDocument:
             remarks.append(Remark("part_unreadable", f"A part of the document ({name}) is damaged; text is missing."))
         writing.close_tables(0)
-    return "".join(writing.pieces), tuple(writing.headings)
+    sources = [FigureSource(image.stream, partial(_image_in, file, flags, image)) for image in writing.shown]
+    return without_marks("".join(writing.pieces), writing.headings, sources)
+
+
+def _image_in(file: CompoundFile, flags: int, image: "_Image") -> bytes:
+    content = file.stream("BinData", image.stream)
+    is_compressed = bool(flags & _COMPRESSED) if image.is_compressed is None else image.is_compressed
+    return _inflated(content, _COMPRESSED) if is_compressed else content
 
 
 def _preview(file: CompoundFile, remarks: list[Remark]) -> str:
@@ -145,6 +162,27 @@ def _outline_levels(doc_info: bytes) -> Iterator[int | None]:
             yield (attributes >> 25 & 7) + 1 if attributes >> 23 & 3 == _OUTLINE else None
 
 
+@dataclass(frozen=True, slots=True)
+class _Image:
+    """Where a picture lies."""
+
+    stream: str
+    is_compressed: bool | None
+    """None is as the rest of the document."""
+
+
+def _images_of(doc_info: bytes) -> Iterator[_Image | None]:
+    """The pictures in the order of their numbers; None for what is kept elsewhere, or is no picture."""
+    for record in _records(doc_info):
+        if record.tag != _BIN_DATA:
+            continue
+        attributes, number, length = (int.from_bytes(record.content[at : at + 2], "little") for at in (0, 2, 4))
+        suffix = bytes(record.content[6 : 6 + 2 * length]).decode("utf-16-le", "replace")
+        compression = {1: True, 2: False}.get(attributes >> 4 & 3)
+        is_image = attributes & 0xF == _EMBEDDED
+        yield _Image(f"BIN{number:04X}.{suffix}", compression) if is_image else None
+
+
 @dataclass
 class _OpenTable:
     """A table whose cells are coming; the text of the cell that is open is in `cell`."""
@@ -175,6 +213,8 @@ class _Writing:
     """The text so far, and the tables that are still open around what comes next."""
 
     levels: list[int | None]
+    images: list[_Image | None]
+    shown: list[_Image] = field(default_factory=list)
     pieces: list[str] = field(default_factory=list)
     headings: list[Heading] = field(default_factory=list)
     tables: list[_OpenTable] = field(default_factory=list)
@@ -189,8 +229,17 @@ class _Writing:
             self._take_paragraph(_words_of(record.content))
         elif record.tag == _EQUATION:
             self._write(_equation_of(record.content) + "\n")
+        elif record.tag == _PICTURE:
+            self._take_picture(record.content)
         else:
             self._take_structure(record)
+
+    def _take_picture(self, content: memoryview) -> None:
+        number = int.from_bytes(content[_IMAGE_NUMBER_AT : _IMAGE_NUMBER_AT + 2], "little")
+        image = self.images[number - 1] if 1 <= number <= len(self.images) else None
+        if image:
+            self.shown.append(image)
+            self._write(MARK)
 
     def close_tables(self, level: int) -> None:
         """Write the tables that end before a record of *level*."""

@@ -1,11 +1,12 @@
 """Reads Hangul documents (HWPX): its sections in order, with tables, notes, boxes, headers and footers."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from sluice_common.errors import CorruptDocument, Encrypted, NoText, OcrRequired
 from sluice_extractor.parsing.flow import Flow, Table, line_of
+from sluice_extractor.parsing.media import FigureSource
 from sluice_extractor.parsing.original import OpenDocument, Original
 from sluice_extractor.parsing.page import Page
 from sluice_extractor.parsing.xml_stream import Attributes, KnownElements, attribute, parse, parse_whole
@@ -13,7 +14,7 @@ from sluice_extractor.parsing.zipped import Archive
 
 MEDIA_TYPE = "application/hwp+zip"
 _SECTION = re.compile(r"Contents/section(\d{1,6})\.xml", re.IGNORECASE)
-_HEADER, _MANIFEST = "Contents/header.xml", "META-INF/manifest.xml"
+_HEADER, _ITEMS, _MANIFEST = "Contents/header.xml", "Contents/content.hpf", "META-INF/manifest.xml"
 _OUTLINE = re.compile(r"(?:개요|Outline) ?([1-9])")
 _DROPPED = frozenset({"shapeComment", "secPr", "masterPage", "parameterset", "fieldBegin", "fieldEnd"})
 _SIGNS = {"tab": "\t", "lineBreak": "\n", "nbSpace": " ", "fwSpace": " ", "hyphen": "-"}
@@ -46,13 +47,39 @@ def _parts(archive: Archive, sections: list[str], most_chars: int) -> Iterator[P
     if archive.has(_HEADER):
         parse_whole(archive.pieces(_HEADER), styles)
     flow = Flow(most_chars)
-    story = _Story(flow, styles)
+    story = _Story(flow, styles, _figures_of(archive))
     for section in sections:
         for _ in parse(archive.pieces(section), story):
             yield from flow.parts()
+    yield flow.part()
     if not flow.length:
         raise OcrRequired("pictures and no text") if story.has_pictures else NoText("no paragraph has text")
-    yield flow.part()
+
+
+def _figures_of(archive: Archive) -> Mapping[str, FigureSource]:
+    """The pictures by the ids that the list of members gives them."""
+    items = _Items()
+    if archive.has(_ITEMS):
+        parse_whole(archive.pieces(_ITEMS), items)
+    return {found: archive.figure(name) for found, name in items.image_by_id.items() if archive.has(name)}
+
+
+class _Items:
+    """A handler of the list of members."""
+
+    def __init__(self) -> None:
+        self.image_by_id: dict[str, str] = {}
+
+    def start(self, name: str, attributes: Attributes) -> None:
+        kind = attribute(attributes, "media-type") or ""
+        if name == "item" and kind.startswith("image/") and len(self.image_by_id) < _MOST_STYLES:
+            self.image_by_id[attribute(attributes, "id") or ""] = attribute(attributes, "href") or ""
+
+    def end(self, name: str) -> None:
+        pass
+
+    def text(self, text: str) -> None:
+        pass
 
 
 class _Styles:
@@ -104,10 +131,12 @@ class _Paragraph:
 class _Story(KnownElements):
     """A handler of a section."""
 
-    def __init__(self, flow: Flow, styles: _Styles) -> None:
+    def __init__(self, flow: Flow, styles: _Styles, figures_by_id: Mapping[str, FigureSource]) -> None:
         self.flow = flow
         self.has_pictures = False
         self._styles = styles
+        self._figures_by_id = figures_by_id
+        self._figures: list[FigureSource] = []
         self._paragraphs: list[_Paragraph] = []
         self._tables: list[list[list[str]]] = []
         self._inner: list[list[str]] = []  # the lines of the cell, box or note that is being read
@@ -115,7 +144,7 @@ class _Story(KnownElements):
         self._is_deleted = False
         starts: dict[str, Callable[[Attributes], None]] = {
             "p": self._begin_paragraph, "tbl": self._begin_table, "tr": self._begin_row, "tc": self._begin_inner,
-            "pic": self._take_picture, "compose": self._take_composed,
+            "pic": self._take_picture, "img": self._take_image, "compose": self._take_composed,
             "deleteBegin": self._begin_deleted, "deleteEnd": self._end_deleted,
             **dict.fromkeys(_ASIDES, self._begin_inner), **dict.fromkeys(_TEXTS, self._begin_text),
             **{name: self._take_sign(sign) for name, sign in _SIGNS.items()},
@@ -141,6 +170,11 @@ class _Story(KnownElements):
 
     def _take_picture(self, _: Attributes) -> None:
         self.has_pictures = True
+
+    def _take_image(self, attributes: Attributes) -> None:
+        figure = self._figures_by_id.get(attribute(attributes, "binaryItemIDRef") or "")
+        if figure:
+            self._figures.append(figure)
 
     def _take_composed(self, attributes: Attributes) -> None:
         if self._paragraphs:
@@ -168,6 +202,10 @@ class _Story(KnownElements):
             self.flow.paragraph(text)
         for below in paragraph.below:
             self._say_below(below)
+        if not (self._paragraphs or self._inner):
+            for figure in self._figures:
+                self.flow.figure(figure)
+            self._figures = []
 
     def _say_below(self, below: str | list[list[str]]) -> None:
         if isinstance(below, str):

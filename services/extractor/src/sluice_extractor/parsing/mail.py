@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from sluice_common.errors import DocumentTooLarge, EmptyDocument, PipelineError
 from sluice_extractor.parsing.cleaning import clean_line
+from sluice_extractor.parsing.media import Figure, FigureSource, Picture
 from sluice_extractor.parsing.original import Allowance, OpenDocument, Original, Reader
 from sluice_extractor.parsing.page import TITLE_CHARS, Heading, Page, Remark
 
@@ -37,6 +38,8 @@ class Mail:
     fields: tuple[tuple[str, str], ...]
     bodies: tuple[Body, ...]
     attachments: tuple[Attachment, ...]
+    pictures: tuple[Attachment, ...] = ()
+    """Those that the body shows."""
 
     @property
     def subject(self) -> str:
@@ -72,6 +75,8 @@ class MailOpener:
         yield _head_of(mail)
         for body in mail.bodies:
             yield from self._body_pages(body, original)
+        if mail.pictures and original.wants_media:
+            yield Page(None, "", figures=tuple(map(_figure_of, mail.pictures)))
         for number, attachment in enumerate(mail.attachments):
             if self.allowance.attachments <= 0:
                 self._remark(attachment.name, f"{len(mail.attachments) - number} attachments are not read any more")
@@ -139,6 +144,14 @@ def _head_of(mail: Mail) -> Page:
     return Page(None, text, headings=(Heading(0, _MAIL_LEVEL, title),) if title else ())
 
 
+def _figure_of(picture: Attachment) -> Figure:
+    def load() -> bytes:
+        loaded = picture.load()
+        return b"" if isinstance(loaded, Mail) else loaded
+
+    return Figure(0, FigureSource("", load))
+
+
 def _heading_page(name: str) -> Page:
     return Page(None, f"Attachment: {name}\n\n", headings=(Heading(0, _ATTACHMENT_LEVEL, name[:TITLE_CHARS] or "?"),))
 
@@ -147,7 +160,8 @@ def _below(page: Page, level: int) -> Page:
     """The page as a part of a document without pages, its headings below the one that it stands under."""
     headings = tuple(Heading(h.start, min(h.level + level, 99), h.title) for h in page.headings)
     text = page.text if page.number is None else page.text + "\n\n"
-    return replace(page, number=None, text=text, spans=(), headings=headings, failed=False)
+    media = tuple(replace(media, rect=None) if isinstance(media, Picture) else media for media in page.media)
+    return replace(page, number=None, text=text, spans=(), headings=headings, failed=False, media=media)
 
 
 def _short(name: str) -> str:

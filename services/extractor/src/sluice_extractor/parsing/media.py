@@ -1,5 +1,6 @@
 """What a page holds besides text, decoded: its pixels, samples or measures, for those who turn them into text."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
@@ -22,6 +23,24 @@ class Picture:
     """Pixels per inch, where that is known."""
     rect: tuple[float, float, float, float] | None = None
     """What it covers of its page: x0, y0, x1, y1 in PDF points from the top left; None where there is no paper."""
+
+
+@dataclass(frozen=True, slots=True)
+class FigureSource:
+    """Where the bytes of a picture in a document are to be had."""
+
+    name: str
+    """Tells it from others of the same document; empty where only its bytes do."""
+    load: Callable[[], bytes]
+    """Raises the `PermanentError`s of readers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A picture in a document that is not decoded yet; it belongs at offset `at` of its page's text."""
+
+    at: int
+    source: FigureSource
 
 
 @dataclass(frozen=True, slots=True)

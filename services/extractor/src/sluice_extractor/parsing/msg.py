@@ -103,11 +103,12 @@ def _mail_of(message: _Storage) -> Mail:
     attached = list(message.storages("__attach_version1.0_#"))
     if any(storage.text(_ATTACHED_TYPE) == "application/pgp-encrypted" for storage in attached):
         raise Encrypted("the message is encrypted")
-    attachments = (_attachment_of(storage) for storage in attached)
+    shown = [storage for storage in attached if _is_shown_picture(storage)]
     return Mail(
         fields=tuple((name, value) for name, value in _fields_of(message) if value),
         bodies=tuple(_bodies_of(message)),
-        attachments=tuple(attachment for attachment in attachments if attachment),
+        attachments=tuple(_attachment_of(storage) for storage in attached if storage not in shown),
+        pictures=tuple(map(_attachment_of, shown)),
     )
 
 
@@ -174,12 +175,13 @@ def _unpacked(packed: bytes) -> bytes:
         raise CorruptDocument("the body of the message cannot be unpacked") from error
 
 
-def _attachment_of(storage: _Storage) -> Attachment | None:
-    """What is attached; None for a picture that the body shows."""
+def _is_shown_picture(storage: _Storage) -> bool:
+    return storage.text(_ATTACHED_TYPE).startswith("image/") and bool(storage.text(_CONTENT_ID))
+
+
+def _attachment_of(storage: _Storage) -> Attachment:
     name = clean_line(storage.text(*_ATTACHED_NAMES)).strip()
     kind = storage.text(_ATTACHED_TYPE)
-    if kind.startswith("image/") and storage.text(_CONTENT_ID):
-        return None
     embedded = storage.inside(f"__substg1.0_{_ATTACHED}000D", "embedded")
     if embedded.path in storage.file:
         return Attachment(name or clean_line(embedded.text(_SUBJECT)) or "message", partial(_mail_in, embedded))

@@ -1,18 +1,24 @@
 """Reads Jupyter notebooks: their prose, their code, and what the code printed."""
 
+import base64
 import re
 from collections.abc import Iterator
+from functools import partial
 
 from sluice_common.errors import CorruptDocument
 from sluice_extractor.parsing.cleaning import clean_text
 from sluice_extractor.parsing.encodings import decode
+from sluice_extractor.parsing.figure_marks import MARK, without_marks
 from sluice_extractor.parsing.json_text import Fields, Value, parse_json
 from sluice_extractor.parsing.markdown import headings_of
+from sluice_extractor.parsing.media import FigureSource
 from sluice_extractor.parsing.original import OpenDocument, Original
 from sluice_extractor.parsing.page import parts_of
 from sluice_extractor.parsing.text import checked_text, joined_within, remarks_on
 
 _HEAD_BYTES = 4096
+_IMAGES = ("image/png", "image/jpeg", "png", "jpeg")
+"""The last two are of the third format of notebooks."""
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -35,9 +41,13 @@ def read_notebook(original: Original) -> OpenDocument:
     if not isinstance(notebook, Fields) or not {"cells", "worksheets"} & dict(notebook).keys():
         raise CorruptDocument("there are no cells in the notebook")
     language = _text(_inner(_inner(notebook, "metadata"), "language_info"), "name") or "python"
-    pieces = (piece.strip("\n") + "\n\n" for cell in cells for piece in _pieces_of(cell, language) if piece.strip())
-    text = checked_text(clean_text(joined_within(pieces, original)).strip(), original)
-    pages = parts_of(text, tuple(headings_of(text)))
+    sources: list[FigureSource] = []
+    found = (piece for cell in cells for piece in _pieces_of(cell, language))
+    pieces = (_marked(piece, sources) for piece in found if original.wants_media or isinstance(piece, str))
+    marked = joined_within((piece for piece in pieces if piece.strip()), original).strip()
+    text, _, figures = without_marks(marked, (), sources)
+    text = checked_text(text, original, has_figures=bool(figures))
+    pages = parts_of(text, tuple(headings_of(text)), figures=figures)
     return OpenDocument("application/x-ipynb+json", decoded.encoding, None, pages, remarks_on(decoded))
 
 
@@ -47,7 +57,16 @@ def _cells_of(notebook: Value) -> Iterator[Fields]:
         yield from _lists(sheet, "cells")
 
 
-def _pieces_of(cell: Fields, language: str) -> Iterator[str]:
+def _marked(piece: str | FigureSource, sources: list[FigureSource]) -> str:
+    """A piece of text as it is kept; for a figure the mark of its place."""
+    if isinstance(piece, FigureSource):
+        sources.append(piece)
+        return MARK
+    text = clean_text(piece).strip("\n")
+    return f"{text}\n\n" if text.strip() else ""
+
+
+def _pieces_of(cell: Fields, language: str) -> Iterator[str | FigureSource]:
     kind = _text(cell, "cell_type")
     source = _text(cell, "source", "input")
     if kind == "code":
@@ -55,10 +74,29 @@ def _pieces_of(cell: Fields, language: str) -> Iterator[str]:
             yield f"```{language}\n{source}\n```"
         for output in _lists(cell, "outputs"):
             yield _ESCAPES.sub("", _output_of(output))
+            yield from _images_of(_inner(output, "data") or output)
     elif kind == "heading":
         yield f"{'#' * max(1, min(6, int(_text(cell, 'level') or 1)))} {source}"
     else:
         yield source
+    for attached in dict(_inner(cell, "attachments") or Fields()).values():
+        yield from _images_of(attached)
+
+
+def _images_of(values: object) -> Iterator[FigureSource]:
+    """The picture that a value is, in the first form that it has."""
+    for name in _IMAGES:
+        encoded = _text(values, name)
+        if encoded:
+            yield FigureSource("", partial(_decoded, encoded))
+            return
+
+
+def _decoded(encoded: str) -> bytes:
+    try:
+        return base64.b64decode(encoded)
+    except ValueError as error:
+        raise CorruptDocument("a picture in the notebook is no base64") from error
 
 
 def _output_of(output: Fields) -> str:

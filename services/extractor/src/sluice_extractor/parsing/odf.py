@@ -1,10 +1,12 @@
 """Reads OpenDocument files (ODT, ODS, ODP): texts with headings, sheets with rows, and slides."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from urllib.parse import unquote
 
 from sluice_common.errors import CorruptDocument, Encrypted, NoText, OcrRequired, TooManyPages
 from sluice_extractor.parsing.cleaning import clean_line
 from sluice_extractor.parsing.flow import Flow
+from sluice_extractor.parsing.media import FigureSource
 from sluice_extractor.parsing.odf_story import OdfStory
 from sluice_extractor.parsing.original import OpenDocument, Original
 from sluice_extractor.parsing.page import SHEET_CHARS, Page, Place
@@ -12,6 +14,7 @@ from sluice_extractor.parsing.xml_stream import Attributes, attribute, parse, pa
 from sluice_extractor.parsing.zipped import Archive
 
 _CONTENT, _STYLES, _MANIFEST = "content.xml", "styles.xml", "META-INF/manifest.xml"
+_DRAWINGS = (".svg", ".svm", ".wmf", ".emf")
 
 
 def read_odf(original: Original, archive: Archive) -> OpenDocument:
@@ -53,17 +56,32 @@ def _text_parts(archive: Archive, most_chars: int) -> Iterator[Page]:
         parse_whole(archive.pieces(_STYLES), margins)
     for line in margins.lines:
         flow.paragraph(line)
-    story = OdfStory(flow)
+    story = OdfStory(flow, figure_of=_figures_in(archive))
     for _ in parse(archive.pieces(_CONTENT), story):
         yield from flow.parts()
+    yield flow.part()
     if not flow.length:
         raise OcrRequired("pictures and no text") if story.has_pictures else NoText("no paragraph has text")
-    yield flow.part()
+
+
+def _figures_in(archive: Archive) -> Callable[[str], FigureSource | None]:
+    """What finds the picture that a frame refers to; drawings are left alone, their frames mostly show both."""
+
+    def found(reference: str) -> FigureSource | None:
+        name = unquote(reference).removeprefix("./")
+        is_drawing = name.lower().endswith(_DRAWINGS)
+        return archive.figure(name) if name and not is_drawing and archive.has(name) else None
+
+    return found
 
 
 def _sheet_parts(archive: Archive, most_chars: int) -> Iterator[Page]:
     flows = _Flows(most_chars)
-    story = OdfStory(Flow(most_chars), sheet=lambda name: flows.begin(Place(sheet=clean_line(name)[:SHEET_CHARS])))
+    story = OdfStory(
+        Flow(most_chars),
+        sheet=lambda name: flows.begin(Place(sheet=clean_line(name)[:SHEET_CHARS])),
+        figure_of=_figures_in(archive),
+    )
     for _ in parse(archive.pieces(_CONTENT), story):
         yield from flows.ended()
     yield from flows.rest()
@@ -74,12 +92,16 @@ def _sheet_parts(archive: Archive, most_chars: int) -> Iterator[Page]:
 def _open_slides(original: Original, archive: Archive, media_type: str) -> OpenDocument:
     """Slides are read at once, because only the end of the content says how many there are."""
     flows = _Flows(original.max_text_chars)
-    story = OdfStory(Flow(original.max_text_chars), slide=lambda number: flows.begin(Place(slide=number)))
+    story = OdfStory(
+        Flow(original.max_text_chars),
+        slide=lambda number: flows.begin(Place(slide=number)),
+        figure_of=_figures_in(archive),
+    )
     parse_whole(archive.pieces(_CONTENT), story)
     slides = flows.all
     if len(slides) > original.max_pages:
         raise TooManyPages(f"{len(slides)} slides, the limit is {original.max_pages}")
-    if not flows.length:
+    if not flows.length and not (story.has_pictures and original.wants_media):
         raise OcrRequired("slides with pictures and no text") if story.has_pictures else NoText("no slide has text")
     pages = (flow.part(number) for number, flow in enumerate(slides, 1))
     return OpenDocument(media_type, "odf", len(slides), pages)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from sluice_extractor.parsing.descriptions import described
 from sluice_extractor.parsing.flow import Flow, Table, line_of
+from sluice_extractor.parsing.media import FigureSource
 from sluice_extractor.parsing.sheet_rows import Cell, RowWriter
 from sluice_extractor.parsing.xml_stream import Attributes, KnownElements, attribute
 
@@ -51,9 +52,12 @@ class OdfStory(KnownElements):
         *,
         sheet: Callable[[str], Flow] | None = None,
         slide: Callable[[int], Flow] | None = None,
+        figure_of: Callable[[str], FigureSource | None] = lambda _: None,
     ) -> None:
         self.flow = flow
         self.has_pictures = False
+        self._figure_of = figure_of
+        self._figures: list[FigureSource] = []
         self._sheet = sheet
         self._slide = slide
         self._slides = 0
@@ -92,8 +96,19 @@ class OdfStory(KnownElements):
     def _take_spaces(self, attributes: Attributes) -> None:
         self._write(" " * min(_count(attribute(attributes, "c")), _MOST_SPACES))
 
-    def _take_picture(self, _: Attributes) -> None:
+    def _take_picture(self, attributes: Attributes) -> None:
         self.has_pictures = True
+        figure = self._figure_of(attribute(attributes, "href") or "")
+        if figure:
+            self._figures.append(figure)
+
+    def _show_figures(self) -> None:
+        """Put the pictures below the paragraph, the frame or the row that they stand in."""
+        if self._paragraphs or self._inner:
+            return
+        for figure in self._figures:
+            self.flow.figure(figure)
+        self._figures = []
 
     def _begin_paragraph(self, _: Attributes) -> None:
         self._paragraphs.append(_Paragraph(level=1 if self._is_title and not self._inner[1:] else None))
@@ -119,6 +134,7 @@ class OdfStory(KnownElements):
             self._say(text, paragraph.level)
         for below in paragraph.below:
             self._say(below, None)
+        self._show_figures()
 
     def _say(self, text: str, level: int | None) -> None:
         if level is not None and (not self._inner or self._is_title):
@@ -161,6 +177,7 @@ class OdfStory(KnownElements):
 
     def _end_frame(self) -> None:
         self._is_title = False
+        self._show_figures()
 
     def _begin_slide(self, _: Attributes) -> None:
         if self._slide:
@@ -222,10 +239,12 @@ class OdfStory(KnownElements):
             for copy in range(1, copies + 1):
                 rows.sheet.write(rows.row + copy, rows.cells)
             rows.row += rows.repeated_rows
+            self._show_figures()
             return
         texts = [cell.text for cell in rows.cells]
         if rows.table:
             rows.table.row(texts)
+            self._show_figures()
         elif self._inner:
             self._inner[-1].append(line_of(texts))
 

@@ -1,10 +1,12 @@
 """What DOCX, PPTX and XLSX share: parts, and the relationships by which they name each other."""
 
 import posixpath
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from sluice_common.errors import CorruptDocument
-from sluice_extractor.parsing.xml_stream import Attributes, parse_whole
+from sluice_extractor.parsing.media import FigureSource
+from sluice_extractor.parsing.xml_stream import Attributes, attribute, parse_whole
 from sluice_extractor.parsing.zipped import Archive
 
 _MOST_RELATIONSHIPS = 100_000
@@ -41,6 +43,17 @@ class Package:
         if self.archive.has(listing):
             parse_whole(self.archive.pieces(listing), collected)
         return collected.by_id
+
+    def figures_of(self, part: str) -> Callable[[Attributes], FigureSource | None]:
+        """What finds the picture that an element of *part* shows, a `blip` or an `imagedata`."""
+        related = self.related(part)
+
+        def found(attributes: Attributes) -> FigureSource | None:
+            named = attribute(attributes, "embed") or attribute(attributes, "id", of="/relationships") or ""
+            target = related[named].target if named in related and related[named].kind == "image" else ""
+            return self.archive.figure(target) if target and self.archive.has(target) else None
+
+        return found
 
     def of_kind(self, part: str, *kinds: str) -> list[str]:
         """The parts of these kinds that *part* uses and that are there, each once."""

@@ -8,6 +8,34 @@ from sluice_extractor.parsing.page import OutlineEntry, Page, Remark
 
 
 @dataclass
+class FigureAllowance:
+    """What all figures of one document together may still cost."""
+
+    looks: int = 5_000
+    pictures: int = 1_000
+    pixels: int = 2_000_000_000
+    size_bytes: int = 256 << 20
+    digests: set[bytes] = field(default_factory=set)
+
+    def has_room(self) -> bool:
+        """Whether one more may be looked at."""
+        self.looks -= 1
+        return min(self.looks, self.pictures, self.pixels, self.size_bytes) > 0
+
+    def is_new(self, digest: bytes, size_bytes: int) -> bool:
+        """Whether bytes with that digest were not seen before."""
+        self.size_bytes -= size_bytes
+        known = len(self.digests)
+        self.digests.add(digest)
+        return len(self.digests) > known
+
+    def take(self, pixels: int) -> None:
+        """Count one that is decoded."""
+        self.pictures -= 1
+        self.pixels -= pixels
+
+
+@dataclass
 class Allowance:
     """What all attachments of one document together may still cost, and the remarks on them."""
 
@@ -15,6 +43,7 @@ class Allowance:
     attachments: int = 200
     bytes: int = 256 << 20
     remarks: list[Remark] = field(default_factory=list)
+    figures: FigureAllowance = field(default_factory=FigureAllowance)
 
 
 @dataclass(frozen=True)
@@ -41,6 +70,8 @@ class Original:
     """The part of the outline that is about these pages, where whoever read the first pages has told it."""
     wants_sound: bool = False
     """Whether the pages of a recording shall come with its sound, which is of use to those that hear it only."""
+    wants_colour: bool = False
+    """Whether pictures within a document shall keep their colours, which recognising text does not need."""
     max_audio_s: float = 14_400
     max_pages: int = 5_000
     max_text_chars: int = 50_000_000

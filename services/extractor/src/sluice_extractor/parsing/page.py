@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import overload
 
-from sluice_extractor.parsing.media import Media
+from sluice_extractor.parsing.media import Figure, Media
 
 NUMBERS_PER_SPAN = 6
 FARTHEST_TENTHS = 10**9
@@ -97,6 +97,12 @@ class Remark:
     page: int | None = None
 
 
+PAGE_NOT_READ = "page_not_read"
+"""The remark on a page that is a picture which nobody has read."""
+IMAGES_NOT_READ = "images_not_read"
+"""The remark on pictures within a document which nobody has read."""
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a page's text stands in a document that is not made of paper.
@@ -122,7 +128,8 @@ class Page:
 
     The text is valid Unicode without NUL, C0 controls (but tab and newline), surrogates, U+FFFE and U+FFFF.
     Spans and headings are in the order of the text. A failed page could not be read and has no text. Media are there
-    only where they were asked for, in the order of the text too.
+    only where they were asked for, in the order of the text too; so are figures, and none is left when the page of a
+    document is handed on.
     """
 
     number: int | None
@@ -132,9 +139,13 @@ class Page:
     failed: bool = False
     place: Place = NOWHERE
     media: tuple[Media, ...] = ()
+    figures: tuple[Figure, ...] = ()
     is_garbled: bool = False
     """Whether the text is surely not what the page shows; known to its reader, and not sent on."""
 
+
+TEXT_GARBLED = Remark("text_garbled", "The text is not what the page shows.")
+"""What is wrong with the text of a page; the page is to be named."""
 
 TITLE_CHARS = 200
 """So much of a heading is kept in the path of a section."""
@@ -143,14 +154,20 @@ PART_CHARS = 1 << 18
 """A document without pages is handed on in parts of this size, so that nobody holds it twice."""
 
 
-def parts_of(text: str, headings: tuple[Heading, ...] = (), place: Place = NOWHERE) -> Iterator[Page]:
+def parts_of(
+    text: str, headings: tuple[Heading, ...] = (), place: Place = NOWHERE, figures: tuple[Figure, ...] = ()
+) -> Iterator[Page]:
     """Cut a text without pages into parts that, one directly after the other, are *text* again."""
     first_heading = 0
-    for start in range(0, max(len(text), 1), PART_CHARS):
+    n_parts = len(range(0, max(len(text), 1), PART_CHARS))
+    for start in range(0, n_parts * PART_CHARS, PART_CHARS):
         end = start + PART_CHARS
         last_heading = first_heading
         while last_heading < len(headings) and headings[last_heading].start < end:
             last_heading += 1
         own = tuple(Heading(h.start - start, h.level, h.title) for h in headings[first_heading:last_heading])
         first_heading = last_heading
-        yield Page(None, text[start:end], headings=own, place=place)
+        is_last = start == (n_parts - 1) * PART_CHARS
+        shown = (figure for figure in figures if start <= figure.at and (figure.at < end or is_last))
+        own_figures = tuple(Figure(figure.at - start, figure.source) for figure in shown)
+        yield Page(None, text[start:end], headings=own, place=place, figures=own_figures)

@@ -9,7 +9,8 @@ from typing import Protocol
 from sluice_common.errors import CorruptDocument, NoText, OcrRequired, PermanentError, TooManyPages
 from sluice_extractor.parsing.media import Picture
 from sluice_extractor.parsing.original import OpenDocument, Original, PageRange
-from sluice_extractor.parsing.page import Page, Remark
+from sluice_extractor.parsing.page import TEXT_GARBLED, Page, Remark
+from sluice_extractor.parsing.pdf_figures import PdfFigures
 from sluice_extractor.parsing.pdf_pdfium import PdfiumBook
 from sluice_extractor.parsing.pdf_pypdf import PypdfBook
 
@@ -17,6 +18,7 @@ _HEADER = re.compile(rb"%PDF-\d")
 _HEADER_WITHIN = 1024
 _FOREIGN_STARTS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0", b"{\\rtf", b"<")
 _PROBED_PAGES = 20
+_PROBED_PICTURES = 5
 
 
 class PdfBook(Protocol):
@@ -57,13 +59,16 @@ def read_pdf(original: Original) -> OpenDocument:
     if book.pages_total > original.max_pages:
         raise TooManyPages(f"{book.pages_total} pages, the limit is {original.max_pages}")
     remarks: list[Remark] = []
+    if original.wants_media and isinstance(book, PdfiumBook):
+        book.figures = PdfFigures(original, remarks)
     look = _second_look(name, original)
     document = OpenDocument("application/pdf", name, book.pages_total, iter(()), remarks)
     part = _part_of(original.page_range, book.pages_total)
     if part is None or not isinstance(book, PdfiumBook):
         return replace(document, pages=_pages_with_text(book, look, remarks))
     outline = book.outline if part.first == 1 else ()
-    return replace(document, pages=_repaired(_read(book, part), look, remarks), page_range=part, outline=outline)
+    pages = _seen_twice(_repaired(_read(book, part), look, remarks), look, remarks)
+    return replace(document, pages=pages, page_range=part, outline=outline)
 
 
 def draw_page(content: bytes, number: int, dpi: float) -> Picture | None:
@@ -92,7 +97,7 @@ def _open_first(original: Original) -> tuple[str, PdfBook]:
     if original.pdf_reader == "pypdf":
         return "pypdf", PypdfBook(original.content, max_pages=original.max_pages)
     try:
-        return "pdfium", PdfiumBook(original.content, original.outline)
+        return "pdfium", PdfiumBook(original.content, original.outline, wants_pictures=original.wants_media)
     except CorruptDocument:
         return "pypdf", PypdfBook(original.content, max_pages=original.max_pages)
 
@@ -120,12 +125,12 @@ def _pages_with_text(book: PdfBook, second_look: Callable[[], PdfBook | None], r
     """The pages, once it is sure that there is text: empty ones at the beginning wait for the first that has some."""
     waiting: list[Page] = []
     has_text = False
-    for page in _repaired(_read(book), second_look, remarks):
+    for page in _seen_twice(_repaired(_read(book), second_look, remarks), second_look, remarks):
         if has_text:
             yield page
             continue
         waiting.append(page)
-        if page.text and not page.text.isspace():
+        if page.media or (page.text and not page.text.isspace()):
             has_text = True
             yield from waiting
     if not has_text:
@@ -135,11 +140,14 @@ def _pages_with_text(book: PdfBook, second_look: Callable[[], PdfBook | None], r
 def _repaired(
     pages: Iterator[Page], second_look: Callable[[], PdfBook | None], remarks: list[Remark]
 ) -> Iterator[Page]:
-    """Failed pages as the second reader sees them; what is wrong with a page and stays so is remarked."""
+    """Failed pages as the second reader sees them; what is wrong with a page and stays so is remarked.
+
+    What becomes of a garbled page that comes with its picture, is said by whoever reads that.
+    """
     for page in pages:
         if not page.failed or page.number is None:
             if page.is_garbled and not page.media:
-                remarks.append(Remark("text_garbled", "The text is not what the page shows.", page.number))
+                remarks.append(replace(TEXT_GARBLED, page=page.number))
             yield page
             continue
         other = second_look()
@@ -147,6 +155,23 @@ def _repaired(
         if second.failed:
             remarks.append(Remark("page_unreadable", "The page could not be read.", page.number))
         yield replace(second, number=page.number)
+
+
+def _seen_twice(
+    pages: Iterator[Page], second_look: Callable[[], PdfBook | None], remarks: list[Remark]
+) -> Iterator[Page]:
+    """The pages; those that come as pictures with the text that the second reader finds where the first saw none."""
+    looks = _PROBED_PICTURES
+    for page in pages:
+        other = second_look() if looks and page.media and page.number and not page.text.strip() else None
+        if other is None or page.number is None or page.number > other.pages_total:
+            yield page
+            continue
+        second = other.page(page.number)
+        looks = _PROBED_PICTURES if second.text.strip() else looks - 1
+        if second.text.strip():
+            remarks.append(Remark("second_reader", "PDFium found no text; read by pypdf.", page.number))
+        yield replace(page, text=second.text, spans=second.spans)
 
 
 def _without_text(book: PdfBook, other: PdfBook | None, pages: list[Page], remarks: list[Remark]) -> Iterator[Page]:

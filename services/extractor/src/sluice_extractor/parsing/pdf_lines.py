@@ -254,6 +254,12 @@ def _clean_piece(piece: str) -> str:
     return clean_text(piece.replace("\x0b", "").replace("\x0c", ""))
 
 
+def shown_rect(frame: PageFrame, left: float, bottom: float, right: float, top: float) -> tuple[float, ...]:
+    """A rectangle of the page's own coordinates as `PageFrame.shown` gives it, in points: x0, y0, x1, y1."""
+    sides = frame.shown(_Rects([left], [top], [right], [bottom]))
+    return tuple(tenths[0] / 10 for tenths in sides)
+
+
 def frame_of(page: pdfium.FPDF_PAGE) -> PageFrame:
     box = pdfium.FS_RECTF()
     if not pdfium.FPDF_GetPageBoundingBox(page, box):

@@ -1,6 +1,7 @@
 """PDFium as a reader of PDFs, called at its C interface, because wrapping objects costs a sixth of the speed."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pypdfium2.raw as pdfium  # type: ignore[import-untyped]  # generated bindings, without types
 
@@ -9,9 +10,11 @@ from sluice_extractor.parsing.garbling import is_garbled
 from sluice_extractor.parsing.media import Picture
 from sluice_extractor.parsing.page import Heading, OutlineEntry, Page, TextSpan
 from sluice_extractor.parsing.pdf_drawing import draw
+from sluice_extractor.parsing.pdf_figures import PdfFigures
 from sluice_extractor.parsing.pdf_lines import LineReader, PageFrame, frame_of
 from sluice_extractor.parsing.pdf_notes import NO_NOTES, Notes, notes_of, with_notes
 from sluice_extractor.parsing.pdf_outline import outline_of, start_of
+from sluice_extractor.parsing.pdf_pictures import is_read_as_picture, picture_of
 
 _IMAGE_PAGES = 50
 _FORM_DEPTH = 5
@@ -21,8 +24,12 @@ _MOST_OBJECTS = 10_000
 class PdfiumBook:
     """A PDF opened by PDFium; one thread per process, and one book at a time."""
 
-    def __init__(self, content: bytes, outline: Sequence[OutlineEntry] | None = None) -> None:
+    def __init__(
+        self, content: bytes, outline: Sequence[OutlineEntry] | None = None, *, wants_pictures: bool = False
+    ) -> None:
         """Open *content*, with the empty password where it is encrypted, and with what is known of its outline.
+
+        Pages that can only be read by what they look like come with a picture where that is wanted.
 
         Raises:
             Encrypted: it needs a password.
@@ -40,6 +47,9 @@ class PdfiumBook:
         self._outline = outline
         self._entries: dict[int, list[OutlineEntry]] | None = None
         self._lines = LineReader()
+        self._wants_pictures = wants_pictures
+        self.figures: PdfFigures | None = None
+        """Who finds the figures on pages with text, where they are wanted."""
 
     def page(self, number: int) -> Page:
         page = pdfium.FPDF_LoadPage(self._document, number - 1)
@@ -78,6 +88,8 @@ class PdfiumBook:
         return self._outline
 
     def has_images(self) -> bool:
+        if self._wants_pictures:  # what they show was drawn already, and it was nothing
+            return False
         return any(self._shows_image(index) for index in range(min(self.pages_total, _IMAGE_PAGES)))
 
     def _read(self, page: pdfium.FPDF_PAGE, number: int, notes: Notes) -> Page:
@@ -85,7 +97,11 @@ class PdfiumBook:
         text, spans = self._lines.read(page, frame)
         garbled = is_garbled(text, self._lines.lost_chars)
         text, spans = with_notes(text, spans, notes, frame)
-        return Page(number, text, spans, self._headings(number, text, spans, frame), is_garbled=garbled)
+        read = Page(number, text, spans, self._headings(number, text, spans, frame), is_garbled=garbled)
+        if self._wants_pictures and (garbled or is_read_as_picture(page, text)):
+            picture = picture_of(page)
+            return replace(read, media=(picture,)) if picture else read
+        return self.figures.added(read, page, frame) if self.figures and text.strip() else read
 
     def _headings(self, number: int, text: str, spans: Sequence[TextSpan], frame: PageFrame) -> tuple[Heading, ...]:
         if self._entries is None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from sluice_common.errors import CorruptDocument, NoText, OcrRequired, TooManyPages
 from sluice_extractor.parsing.descriptions import description_of
 from sluice_extractor.parsing.flow import Flow, Table
+from sluice_extractor.parsing.media import FigureSource
 from sluice_extractor.parsing.ooxml import Package
 from sluice_extractor.parsing.original import OpenDocument, Original
 from sluice_extractor.parsing.page import Page, Place, Remark
@@ -65,7 +66,7 @@ def _pages(package: Package, slides: list[str], most_chars: int, remarks: list[R
 def _slide(package: Package, part: str, number: int, most_chars: int) -> "_Slide":
     if not package.archive.has(part):
         raise CorruptDocument("a slide is missing")
-    slide = _Slide(Flow(most_chars, Place(slide=number)))
+    slide = _Slide(Flow(most_chars, Place(slide=number)), package.figures_of(part))
     parse_whole(package.archive.pieces(part), slide)
     slide.write()
     for beside in package.of_kind(part, *_BESIDE):
@@ -105,13 +106,15 @@ class _SlideOrder:
 class _Slide(KnownElements):
     """A handler of one slide, or of a part beside it; `write` puts its title before the rest."""
 
-    def __init__(self, flow: Flow) -> None:
+    def __init__(self, flow: Flow, figure_of: Callable[[Attributes], FigureSource | None] = lambda _: None) -> None:
         self.flow = flow
         self.has_pictures = False
+        self._figure_of = figure_of
         self._titles: list[str] = []
-        self._blocks: list[str | list[list[str]]] = []  # texts of shapes, and tables
+        self._blocks: list[str | FigureSource | list[list[str]]] = []  # texts of shapes, pictures, and tables
         self._kind = ""
         self._lines: list[str] = []
+        self._figures: list[FigureSource] = []
         self._pieces: list[str] = []
         self._rows: list[list[str]] | None = None
         self._is_below = False  # the cell belongs to the one above it
@@ -142,16 +145,21 @@ class _Slide(KnownElements):
         for block in self._blocks:
             if isinstance(block, str):
                 self.flow.paragraph(block)
-                continue
-            table = Table(self.flow)
-            for row in block:
-                table.row(row)
+            elif isinstance(block, FigureSource):
+                self.flow.figure(block)
+            else:
+                table = Table(self.flow)
+                for row in block:
+                    table.row(row)
 
     def _take_kind(self, attributes: Attributes) -> None:
         self._kind = attribute(attributes, "type") or "body"
 
-    def _take_picture(self, _: Attributes) -> None:
+    def _take_picture(self, attributes: Attributes) -> None:
         self.has_pictures = True
+        figure = self._figure_of(attributes)
+        if figure:
+            self._figures.append(figure)
 
     def _take_description(self, attributes: Attributes) -> None:
         description = description_of(attributes)
@@ -206,4 +214,5 @@ class _Slide(KnownElements):
             self._titles.append(text)
         elif text and self._kind not in _FURNITURE:
             self._blocks.append(text)
-        self._lines, self._kind = [], ""
+        self._blocks += self._figures
+        self._lines, self._figures, self._kind = [], [], ""

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 
 from sluice_common.errors import CorruptDocument, DocumentTooLarge
 from sluice_extractor.parsing.cleaning import clean_text
+from sluice_extractor.parsing.figure_marks import MARK, without_marks
+from sluice_extractor.parsing.media import FigureSource
 from sluice_extractor.parsing.original import OpenDocument, Original
 from sluice_extractor.parsing.page import parts_of
 from sluice_extractor.parsing.text import checked_text
@@ -57,11 +59,28 @@ def read_rtf(original: Original) -> OpenDocument:
         DocumentTooLarge: more characters than the limit.
         EmptyDocument: it has no words.
     """
-    words = _Words(original.max_text_chars)
+    words = _Words(original.max_text_chars, pictures=[] if original.wants_media else None)
     _read(original.content, words)
     rows = _CELL_END.sub(" | ", _ROW_END.sub("\n", words.text()))
-    text = _BLANK_LINES.sub("\n\n", clean_text(rows)).strip()
-    return OpenDocument("application/rtf", "rtf", None, parts_of(checked_text(text, original)))
+    cleaned = MARK.join(map(clean_text, rows.split(MARK))) if words.pictures else clean_text(rows)
+    marked = _BLANK_LINES.sub("\n\n", cleaned).strip()
+    text, _, figures = without_marks(marked, (), [FigureSource("", held.content) for held in words.pictures or ()])
+    text = checked_text(text, original, has_figures=bool(figures))
+    return OpenDocument("application/rtf", "rtf", None, parts_of(text, figures=figures))
+
+
+@dataclass
+class _Picture:
+    """A picture as it is written: bytes as they are, or two digits for each."""
+
+    raw: bytearray = field(default_factory=bytearray)
+    digits: bytearray = field(default_factory=bytearray)
+
+    def content(self) -> bytes:
+        try:
+            return bytes(self.raw) or bytes.fromhex(self.digits.decode("ascii"))
+        except ValueError as error:
+            raise CorruptDocument("a picture in the document is damaged") from error
 
 
 @dataclass(frozen=True)
@@ -74,6 +93,8 @@ class _Group:
     is_markup: bool = False  # RTF that only repeats what stands in HTML around it
     in_fonts: bool = False
     in_table: bool = False
+    picture: _Picture | None = None
+    is_repeated: bool = False  # what stands in it is another form of what was read before
 
 
 @dataclass
@@ -88,6 +109,15 @@ class _Words:
     codec: str = "cp1252"
     default_font: int | None = None
     length: int = 0
+    pictures: list[_Picture] | None = None
+    """Those whose marks are in the text, in their order; None where nobody wants them."""
+
+    def begin_picture(self) -> _Picture:
+        """A new picture at this place."""
+        assert self.pictures is not None, "it is wanted"
+        self.pictures.append(_Picture())
+        self.write(MARK)
+        return self.pictures[-1]
 
     def hold(self, content: bytes, codec: str) -> None:
         if codec != self.codec:
@@ -135,7 +165,10 @@ def _read(content: bytes, words: _Words) -> None:
         if found is None:
             continue
         if found["word"]:
-            at += _take_word(found["word"], found["number"], state)
+            size = _take_word(found["word"], found["number"], state)
+            if size and state.group.picture is not None:
+                state.group.picture.raw += content[at : at + size]
+            at += size
         else:
             _take_other(found, state)
 
@@ -165,6 +198,9 @@ def _take_brace(brace: bytes, state: _State) -> None:
 
 
 def _take_bytes(content: bytes, state: _State) -> None:
+    if state.group.picture is not None:
+        state.group.picture.digits += content
+        return
     skipped = min(state.to_skip, len(content))
     state.to_skip -= skipped
     if not (state.group.is_unread or state.group.is_markup):
@@ -189,8 +225,13 @@ def _take_word(word: bytes, written: bytes | None, state: _State) -> int:
     if word == b"bin":
         return max(number or 0, 0)
     if word in _UNREAD or (state.is_optional and word not in {b"htmltag", b"shptxt", b"footnote"}):
-        state.group = replace(state.group, is_unread=True, in_fonts=word == b"fonttbl")
+        is_repeated = state.group.is_repeated or word == b"nonshppict"
+        state.group = replace(
+            state.group, is_unread=True, in_fonts=word == b"fonttbl", picture=None, is_repeated=is_repeated
+        )
     state.is_optional = False
+    if word == b"pict" and state.words.pictures is not None and not state.group.is_repeated:
+        state.group = replace(state.group, picture=state.words.begin_picture())
     if word in _OBEYED:
         _OBEYED[word](state, number)
     elif word in _TEXT_OF:

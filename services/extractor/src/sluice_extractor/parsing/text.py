@@ -19,14 +19,14 @@ def read_text(original: Original) -> OpenDocument:
     return OpenDocument("text/plain", decoded.encoding, None, parts_of(text), remarks_on(decoded))
 
 
-def checked_text(text: str, original: Original) -> str:
-    """The text itself, when there is some and not too much.
+def checked_text(text: str, original: Original, *, has_figures: bool = False) -> str:
+    """The text itself, when there is some, or at least a figure, and not too much.
 
     Raises:
         EmptyDocument: nothing but white space.
         DocumentTooLarge: more characters than the limit.
     """
-    if not text or text.isspace():
+    if not has_figures and (not text or text.isspace()):
         raise EmptyDocument("there is nothing but white space")
     if len(text) > original.max_text_chars:
         raise DocumentTooLarge(f"{len(text)} characters of text, the limit is {original.max_text_chars}")

@@ -36,7 +36,10 @@ _CLAIMS = {
     "ODS": (".ods .ots", "application/vnd.oasis.opendocument.spreadsheet"),
     "ODP": (".odp .otp", "application/vnd.oasis.opendocument.presentation"),
     "EPUB": (".epub", "application/epub+zip"),
-    "image": (".png .jpg .jpeg .gif .tif .tiff .webp .bmp", "image/png image/jpeg image/gif image/tiff image/webp"),
+    "image": (
+        ".png .jpg .jpeg .jpe .gif .tif .tiff .webp .bmp .dib .jp2 .j2k .avif",
+        "image/png image/jpeg image/jpg image/gif image/tiff image/webp image/bmp image/x-ms-bmp image/jp2 image/avif",
+    ),
     "recording": (
         ".mp3 .wav .flac .ogg .oga .opus .m4a .m4b .aac .webm .mka .mkv .mp4 .m4v .mov .ogv",
         """audio/mpeg audio/mp3 audio/wav audio/x-wav audio/vnd.wave audio/flac audio/x-flac audio/ogg audio/opus

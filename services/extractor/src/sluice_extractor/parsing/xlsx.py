@@ -6,6 +6,7 @@ from sluice_common.errors import CorruptDocument, DocumentTooLarge, NoText, OcrR
 from sluice_extractor.parsing.cleaning import clean_line
 from sluice_extractor.parsing.descriptions import description_of
 from sluice_extractor.parsing.flow import Flow
+from sluice_extractor.parsing.media import FigureSource
 from sluice_extractor.parsing.number_formats import NumberFormats, shown
 from sluice_extractor.parsing.ooxml import Package
 from sluice_extractor.parsing.original import OpenDocument, Original
@@ -70,10 +71,12 @@ def _formats_of(package: Package, book: "_Workbook") -> NumberFormats:
 
 def _write_beside(package: Package, part: str, flow: Flow) -> bool:
     """Write comments and the texts of drawings below the rows; returns whether there are pictures."""
-    beside = _Beside(flow)
+    has_pictures = False
     for other in package.of_kind(part, "comments", "drawing"):
+        beside = _Beside(flow, package.figures_of(other))
         parse_whole(package.archive.pieces(other), beside)
-    return beside.has_pictures
+        has_pictures = has_pictures or beside.has_pictures
+    return has_pictures
 
 
 class _Workbook:
@@ -198,9 +201,10 @@ class _Sheet:
 class _Beside:
     """A handler of comments and of drawings: one line for each comment or paragraph."""
 
-    def __init__(self, flow: Flow) -> None:
+    def __init__(self, flow: Flow, figure_of: Callable[[Attributes], FigureSource | None]) -> None:
         self.has_pictures = False
         self._flow = flow
+        self._figure_of = figure_of
         self._mark = ""
         self._pieces: list[str] = []
         self._is_text = False
@@ -211,6 +215,9 @@ class _Beside:
             self._mark = f"{attributes.get('ref', '')}: "
         elif name == "blip":
             self.has_pictures = True
+            figure = self._figure_of(attributes)
+            if figure:
+                self._flow.figure(figure)
         elif name == "cNvPr":
             self._flow.paragraph(description_of(attributes))
 

@@ -4,10 +4,12 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 from sluice_common.errors import ArchiveBomb, CorruptDocument, Encrypted
+from sluice_extractor.parsing.media import FigureSource
 
 MAGICS = (b"PK\x03\x04", b"PK\x05\x06")
 PIECE_BYTES = 1 << 16
@@ -16,6 +18,7 @@ _MOST_DIRECTORY_BYTES = _MOST_MEMBERS * 512
 _MOST_BYTES = 1 << 30
 _FREE_BYTES = 1 << 20  # a member up to this size may be of any ratio
 _MOST_RATIO = 200
+_MOST_FIGURE_BYTES = 64 << 20
 _END = struct.Struct("<4s4H2LH")
 _END_MAGIC = b"PK\x05\x06"
 _LONGEST_COMMENT = 1 << 16
@@ -96,6 +99,10 @@ class Archive:
             if len(content) > most_bytes:
                 raise ArchiveBomb(f"a member has more than {most_bytes} bytes", detail_code="member_size")
         return bytes(content)
+
+    def figure(self, name: str) -> FigureSource:
+        """The member as a picture of the document."""
+        return FigureSource(name, partial(self.read, name, _MOST_FIGURE_BYTES))
 
     def _found(self, name: str) -> ZipInfo | None:
         exact = self._member_by_name.get(name)

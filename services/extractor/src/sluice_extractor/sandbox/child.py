@@ -48,11 +48,7 @@ def live(ends: ChildEnds, walls: Walls, server_pid: int) -> None:
 
 
 def _settle(order: ChildOrder, walls: Walls, ends: ChildEnds, server_pid: int) -> list[str]:
-    os.setsid()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.SIGCHLD):
-        signal.signal(number, signal.SIG_DFL)
-    signal.set_wakeup_fd(-1)
-    _keep_only(walls, ends)
+    leave_the_server(ends, kept_fd=walls.landlock_fd)
     sys.setrecursionlimit(_RECURSION_LIMIT)
     last_words = speak_when_dying(RESULT_FD)
     sys.modules[__name__].__dict__["_last_words"] = last_words  # the kernel's pointer does not keep it
@@ -68,16 +64,20 @@ def _settle(order: ChildOrder, walls: Walls, ends: ChildEnds, server_pid: int) -
     ]
 
 
-def _keep_only(walls: Walls, ends: ChildEnds) -> None:
-    """Close everything but the file, the pipe, the null device as standard error, and Landlock's ruleset."""
+def leave_the_server(ends: ChildEnds, *, kept_fd: int | None) -> None:
+    """Be a session of its own, with the file, the pipe, the null device as standard error and *kept_fd* open alone."""
+    os.setsid()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    signal.set_wakeup_fd(-1)
     os.dup2(ends.file_fd, FILE_FD)
     os.dup2(ends.result_fd, RESULT_FD)
     highest = os.sysconf("SC_OPEN_MAX")
-    if walls.landlock_fd is None:
+    if kept_fd is None:
         os.closerange(_FIRST_OTHER_FD, highest)
         return
-    os.closerange(_FIRST_OTHER_FD, walls.landlock_fd)
-    os.closerange(walls.landlock_fd + 1, highest)
+    os.closerange(_FIRST_OTHER_FD, kept_fd)
+    os.closerange(kept_fd + 1, highest)
 
 
 def _report(order: ChildOrder, frames: FrameWriter, held: list[str]) -> None:

@@ -5,12 +5,15 @@ threads, and never sees a document.
 An order is one byte, its kind, and four descriptors: a pipe with what the child shall do, which only the child reads,
 so that no child finds another document's name in its memory; the document; the pipe for frames; and a socket by which
 the child's owner asks for its death (one byte, or closing it) and learns how it ended (the status of `wait`, four
-bytes).
+bytes). A child that is to become a program gets its standard input in place of the document, and its standard output
+in place of the pipe for frames.
 
 Orders wait until there is a place, in their order, but for this: those that begin a document and those that go on with
 one leave the last place to each other. So a short document never waits for the end of a long one, and a flood of
-short ones does not stop a long one. A child that draws a page has a place of its own, so that somebody who looks at
-a page waits for others who look, and for no document.
+short ones does not stop a long one. Children that wait for what is made of their pictures have places of their own, one
+less, so that scans never hold up text; programs need no place, because a child keeps its own until they have ended. A
+child that draws a page has a place of its own, so that somebody who looks at a page waits for others who look, and for
+no document.
 """
 
 import codecs
@@ -26,7 +29,8 @@ from dataclasses import dataclass
 
 from sluice_extractor.parsing.encodings import USED_CODECS, decode
 from sluice_extractor.sandbox.child import ChildEnds, live
-from sluice_extractor.sandbox.requests import DESCRIPTORS_PER_ORDER, DRAWS, READY, STATUS
+from sluice_extractor.sandbox.program_child import become_program
+from sluice_extractor.sandbox.requests import BEGINS, DESCRIPTORS_PER_ORDER, DRAWS, GOES_ON, READY, RUNS, STATUS, WAITS
 from sluice_extractor.sandbox.walls import Walls, prepare_walls, readable_trees
 
 
@@ -101,19 +105,23 @@ class ForkServer:
 
     def _next_in_turn(self) -> _Waiting | None:
         living = Counter(child.kind for child in self._children.values())
-        places = self._most_children - len(self._children) + living[DRAWS]
-        for waiting in self._waiting:
-            if waiting.kind == DRAWS:
-                if not living[DRAWS]:
-                    return waiting
-            elif places > 1 or (places == 1 and living[waiting.kind] < self._most_children - 1):
-                return waiting
-        return None
+        return next((waiting for waiting in self._waiting if self._has_place(waiting.kind, living)), None)
+
+    def _has_place(self, kind: bytes, living: Counter[bytes]) -> bool:
+        if kind == RUNS:
+            return True
+        if kind == DRAWS:
+            return not living[DRAWS]
+        places = self._most_children - living[BEGINS] - living[GOES_ON]
+        if kind != WAITS and places != 1:
+            return places > 1
+        return living[kind] < self._most_children - 1
 
     def _fork(self, waiting: _Waiting) -> None:
         pid = os.fork()
         if pid == 0:
-            live(waiting.ends, self._walls, self._pid)
+            live_so = become_program if waiting.kind == RUNS else live
+            live_so(waiting.ends, self._walls, self._pid)
         child = _Child(pid, waiting.owner, waiting.kind)
         self._children[pid] = child
         self._waiting.remove(waiting)

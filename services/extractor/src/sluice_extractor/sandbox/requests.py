@@ -1,7 +1,8 @@
-"""What the sandbox is asked to read, and within which limits."""
+"""What the sandbox is asked to read or to run, and within which limits."""
 
 import struct
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -9,10 +10,9 @@ from pydantic import BaseModel, ConfigDict
 from sluice_extractor.parsing.original import PageRange
 from sluice_extractor.parsing.page import OutlineEntry
 
-BEGINS, GOES_ON = b"B", b"G"
-"""The kinds of orders: for a child that begins a document, and for one that goes on with what another has begun."""
-DRAWS = b"D"
-"""The kind of order for a child that draws a page; see the fork server for its place."""
+BEGINS, GOES_ON, WAITS, RUNS, DRAWS = b"B", b"G", b"W", b"R", b"D"
+"""The kinds of orders: for a child that begins a document, one that goes on with what another has begun, one that
+waits most of the time for what is made of its pictures, one that becomes a program, and one that draws a page."""
 DESCRIPTORS_PER_ORDER = 4
 STATUS = struct.Struct("!i")
 """How a child ended, as `os.waitstatus_to_exitcode` says it."""
@@ -75,6 +75,21 @@ WHOLE = Part()
 
 
 @dataclass(frozen=True)
+class Program:
+    """A program that reads its standard input, writes its standard output, and needs nothing else of the system."""
+
+    path: str
+    """Absolute, and the file itself: neither a link nor a script."""
+    arguments: tuple[str, ...]
+    memory_bytes: int
+    wall_clock_s: float
+    environment: Mapping[str, str] = field(default_factory=dict)
+    readable: tuple[str, ...] = ()
+    """Folders that it reads besides its shared libraries."""
+    most_answer_bytes: int = 16 << 20
+
+
+@dataclass(frozen=True)
 class DrawRequest:
     """A page of a PDF to draw; its number begins with 1."""
 
@@ -114,7 +129,34 @@ class ChildOrder(BaseModel):
     def kind(self) -> bytes:
         if self.drawn_dpi is not None:
             return DRAWS
+        if self.wants_media:
+            return WAITS
         return BEGINS if self.page_range is None or self.page_range.first == 1 else GOES_ON
+
+
+class ProgramOrder(BaseModel):
+    """What a child is told that becomes a program."""
+
+    model_config = ConfigDict(frozen=True)
+
+    path: str
+    arguments: tuple[str, ...]
+    environment: dict[str, str]
+    readable: tuple[str, ...]
+    memory_bytes: int
+    cpu_s: int
+
+
+def order_to_run(program: Program) -> ProgramOrder:
+    """The order for a child that becomes *program*."""
+    return ProgramOrder(
+        path=program.path,
+        arguments=program.arguments,
+        environment=dict(program.environment),
+        readable=program.readable,
+        memory_bytes=program.memory_bytes,
+        cpu_s=int(program.wall_clock_s) + 1,
+    )
 
 
 def order_for(request: ReadRequest, limits: ReadLimits, part: Part) -> ChildOrder:

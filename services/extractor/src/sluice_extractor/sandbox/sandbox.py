@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,18 +19,23 @@ from sluice_common.errors import ExtractorCrashed, ObjectMissing
 from sluice_extractor.parsing.media import Picture
 from sluice_extractor.sandbox.drawing import picture_of
 from sluice_extractor.sandbox.handle import ChildHandle
+from sluice_extractor.sandbox.program_run import ProgramRun
 from sluice_extractor.sandbox.reading import Reading
 from sluice_extractor.sandbox.requests import (
     FEWEST_CHILDREN,
     READY,
+    RUNS,
     WHOLE,
     ChildOrder,
     DrawRequest,
     Part,
+    Program,
+    ProgramOrder,
     ReadLimits,
     ReadRequest,
     order_for,
     order_for_drawing,
+    order_to_run,
 )
 
 _START_S = 60
@@ -99,6 +104,19 @@ class Sandbox:
             raise
         return reading
 
+    def run(self, program: Program, pieces: Iterable[bytes], *, is_wanted: Callable[[], bool] = lambda: True) -> bytes:
+        """Run *program* on *pieces*, in a child of its own behind walls; returns what it writes.
+
+        Raises:
+            CrashError: it died, was killed at a limit, or could not be started.
+            ReadingStopped: *is_wanted*, which is asked a few times a second, said no.
+        """
+        run = self._begin_run(program)
+        try:
+            return run.answer(pieces, is_wanted)
+        finally:
+            run.close()
+
     def draw(self, request: DrawRequest) -> Picture | None:
         """A page as it looks; None where the document has no such page.
 
@@ -147,6 +165,24 @@ class Sandbox:
             os.close(result_end)
             owner_end.close()
         return ChildHandle(results, owner, part)
+
+    def _begin_run(self, program: Program) -> ProgramRun:
+        input_end, input_fd = os.pipe()
+        output_fd, output_end = os.pipe()
+        owner, owner_end = socket.socketpair()
+        order_end = _pipe_with(_body_of_run(order_to_run(program)))
+        _widen(input_fd)
+        run = ProgramRun(program, input_fd, output_fd, owner)
+        try:
+            self._order(RUNS, [order_end, input_end, output_end, owner_end.fileno()])
+        except BaseException:
+            run.close()
+            raise
+        finally:
+            for fd in (order_end, input_end, output_end):
+                os.close(fd)
+            owner_end.close()
+        return run
 
     def _order(self, kind: bytes, descriptors: list[int]) -> None:
         with self._lock:
@@ -232,6 +268,13 @@ def _body_of(order: ChildOrder) -> bytes:
     body = order.model_dump_json().encode()
     if len(body) > _MOST_ORDER_BYTES:
         body = order.model_copy(update={"outline": None}).model_dump_json().encode()
+    return body
+
+
+def _body_of_run(order: ProgramOrder) -> bytes:
+    body = order.model_dump_json().encode()
+    if len(body) > _MOST_ORDER_BYTES:
+        raise ExtractorCrashed("the program has too many arguments")
     return body
 
 

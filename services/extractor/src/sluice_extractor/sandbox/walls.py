@@ -9,6 +9,10 @@
 | no capabilities | Linux as root, where the user stays root |
 | file system closed but for reading the interpreter (Landlock) | Linux 5.13 and later, where the runtime allows it |
 | no sockets, programs, processes, signals, mounts, writing (seccomp) | Linux on x86-64 and AArch64 |
+
+A child that becomes a program has the same walls with one door: it may execute that one file. Landlock lets nothing
+else be executed than the file and its loader; the system call filter lets one path be executed only, by its address in
+the memory of the child, which is gone when the program runs.
 """
 
 import ctypes
@@ -21,7 +25,7 @@ import sys
 import sysconfig
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 NOBODY = 65534
 _IS_LINUX = sys.platform == "linux"
@@ -56,6 +60,22 @@ def prepare_walls(readable: Iterable[str]) -> Walls:
         landlock_fd=_landlock_ruleset(trees),
         drops_user=os.geteuid() == 0 and _can_read_as_nobody(),
         mapped_bytes=_mapped_bytes(),
+    )
+
+
+def around_program(walls: Walls, path: str, readable: Iterable[str], *, path_address: int) -> Walls:
+    """The walls for a child that becomes the program at *path*, which it names by *path_address* when it executes it.
+
+    The program maps its own memory, reads its shared libraries and what lies in *readable*.
+    """
+    loader = _loader_of(path)
+    return replace(
+        walls,
+        syscall_filter=_syscall_filter(may_execute=path_address),
+        landlock_fd=_landlock_ruleset(
+            [*_LIBRARIES, *readable], executable=[path, loader] if loader else [path], files=[_LIBRARY_CACHE]
+        ),
+        mapped_bytes=0,
     )
 
 
@@ -138,9 +158,13 @@ def _can_read_as_nobody() -> bool:
     return os.waitpid(pid, 0)[1] == 0
 
 
+_LIBRARIES = ("/usr/lib", "/lib", "/lib64", "/usr/local/lib")
+_LIBRARY_CACHE = "/etc/ld.so.cache"
+
+
 def readable_trees() -> list[str]:
     """The trees that Python and its shared libraries may be loaded from."""
-    roots = {sys.prefix, sys.base_prefix, sysconfig.get_paths()["stdlib"], "/usr/lib", "/lib", "/lib64"}
+    roots = {sys.prefix, sys.base_prefix, sysconfig.get_paths()["stdlib"], *_LIBRARIES}
     return sorted(os.path.realpath(path) for path in roots | set(sys.path) if path and os.path.isdir(path))  # noqa: PTH112 - sys.path holds strings
 
 
@@ -155,12 +179,15 @@ def _drop_capabilities(libc: ctypes.CDLL) -> bool:
 
 _LANDLOCK_CREATE_RULESET, _LANDLOCK_ADD_RULE, _LANDLOCK_RESTRICT_SELF = 444, 445, 446
 _ALL_OF_ABI_1 = (1 << 13) - 1
-_READ_FILE, _READ_DIR = 1 << 2, 1 << 3
+_EXECUTE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 2, 1 << 3
 _PATH_BENEATH = 1
 
 
-def _landlock_ruleset(readable: Sequence[str]) -> int | None:
-    """A ruleset that lets nothing be touched but lets *readable* be read; None where the kernel has no Landlock."""
+def _landlock_ruleset(readable: Sequence[str], executable: Sequence[str] = (), files: Sequence[str] = ()) -> int | None:
+    """A ruleset that lets nothing be touched; None where the kernel has no Landlock.
+
+    But for what the folders *readable* hold and for single *files*, which may be read, and for the files *executable*.
+    """
     if not _IS_LINUX:
         return None
     libc = ctypes.CDLL(None, use_errno=True)
@@ -168,12 +195,41 @@ def _landlock_ruleset(readable: Sequence[str]) -> int | None:
     ruleset = libc.syscall(_LANDLOCK_CREATE_RULESET, ctypes.byref(handled), ctypes.sizeof(handled), 0)
     if ruleset < 0:
         return None
-    for path in readable:
-        fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        rule = struct.pack("=Qi", _READ_FILE | _READ_DIR, fd)
+    rights = [(_READ_FILE | _READ_DIR, readable), (_EXECUTE | _READ_FILE, executable), (_READ_FILE, files)]
+    for right, paths in rights:
+        for path in paths:
+            _allow(libc, ruleset, right, path)
+    return int(ruleset)
+
+
+def _allow(libc: ctypes.CDLL, ruleset: int, right: int, path: str) -> None:
+    with suppress(FileNotFoundError):  # what is not there need not be allowed
+        fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        rule = struct.pack("=Qi", right, fd)
         libc.syscall(_LANDLOCK_ADD_RULE, ruleset, _PATH_BENEATH, rule, 0)
         os.close(fd)
-    return int(ruleset)
+
+
+_ELF, _PROGRAM_HEADERS_AT, _HEADER_SIZES_AT = b"\x7fELF\x02\x01", 32, 54
+_INTERPRETER, _SEGMENT = 3, struct.Struct("<IIQQQQQQ")
+
+
+def _loader_of(program: str) -> str | None:
+    """The file that the kernel loads to load *program*; None where there is none, or the program is no ELF file."""
+    with open(program, "rb") as file:  # noqa: PTH123 - no path is built
+        head = file.read(64)
+        if not head.startswith(_ELF):
+            return None
+        (at,) = struct.unpack_from("<Q", head, _PROGRAM_HEADERS_AT)
+        size, count = struct.unpack_from("<HH", head, _HEADER_SIZES_AT)
+        file.seek(at)
+        table = file.read(size * count)
+        segments = [_SEGMENT.unpack_from(table, size * number) for number in range(count)]
+        for kind, _, offset, _, _, length, _, _ in segments:
+            if kind == _INTERPRETER:
+                file.seek(offset)
+                return os.path.realpath(file.read(length).rstrip(b"\0").decode())
+    return None
 
 
 _X86_64, _AARCH64 = 0xC000003E, 0xC00000B7
@@ -208,6 +264,7 @@ _REFUSED = {
     ),
 }
 """By machine: its audit number, the system calls refused, and those that open files with the argument of flags."""
+_EXECVE = {"x86_64": 59, "aarch64": 221}
 _OPENAT2 = 437
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 _LOAD, _JUMP_EQUAL, _JUMP_AT_LEAST, _JUMP_ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
@@ -216,8 +273,12 @@ _NUMBER_AT, _MACHINE_AT, _ARGUMENTS_AT = 0, 4, 16
 _X32_CALLS = 0x40000000
 
 
-def _syscall_filter() -> bytes | None:
-    """A BPF program: refuse (EPERM) what is listed and any opening for writing, kill what comes by a foreign ABI."""
+def _syscall_filter(may_execute: int | None = None) -> bytes | None:
+    """A BPF program: refuse (EPERM) what is listed and any opening for writing, kill what comes by a foreign ABI.
+
+    Args:
+        may_execute: the address of the one path that may be executed.
+    """
     if not _IS_LINUX or platform.machine() not in _REFUSED:
         return None
     machine, numbers, openers = _REFUSED[platform.machine()]
@@ -229,6 +290,8 @@ def _syscall_filter() -> bytes | None:
         _step(_JUMP_AT_LEAST, _X32_CALLS, 0, 1),
         _step(_RETURN, _KILL),
     ]
+    if may_execute is not None:
+        program += _one_path_only(_EXECVE[platform.machine()], may_execute)
     refused = [int(number) for kind in numbers.values() for number in kind.split()]
     for number in (*refused, _OPENAT2):
         program += [_step(_JUMP_EQUAL, number, 0, 1), _step(_RETURN, _REFUSE)]
@@ -241,6 +304,18 @@ def _syscall_filter() -> bytes | None:
             _step(_RETURN, _ALLOW),
         ]
     return b"".join([*program, _step(_RETURN, _ALLOW)])
+
+
+def _one_path_only(execve: int, address: int) -> list[bytes]:
+    return [
+        _step(_JUMP_EQUAL, execve, 0, 6),
+        _step(_LOAD, _ARGUMENTS_AT),
+        _step(_JUMP_EQUAL, address & 0xFFFFFFFF, 0, 3),
+        _step(_LOAD, _ARGUMENTS_AT + 4),
+        _step(_JUMP_EQUAL, address >> 32, 0, 1),
+        _step(_RETURN, _ALLOW),
+        _step(_RETURN, _REFUSE),
+    ]
 
 
 def _step(code: int, operand: int, if_true: int = 0, if_false: int = 0) -> bytes:

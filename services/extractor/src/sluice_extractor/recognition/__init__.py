@@ -1,0 +1,1 @@
+"""Recognises the characters in pictures of text."""
