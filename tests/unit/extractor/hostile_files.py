@@ -1,8 +1,10 @@
 """Small hostile and broken files, made in memory."""
 
 import random
+import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 
 HELLO = b"BT /F 12 Tf 50 700 Td (Hello world) Tj ET"
 FONT = b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>"
@@ -57,8 +59,20 @@ def many_pages(count: int) -> bytes:
     )
 
 
-def pages_of(streams: Sequence[bytes], *, resources: bytes = b"", more: Mapping[int, bytes] | None = None) -> bytes:
-    """A PDF with a page for each of these content streams; *more* are objects from 10 to 99."""
+BOX = b"/MediaBox[0 0 600 800]"
+
+
+def pages_of(
+    streams: Sequence[bytes],
+    *,
+    resources: bytes = b"",
+    more: Mapping[int, bytes] | None = None,
+    boxes: Mapping[int, bytes] | None = None,
+) -> bytes:
+    """A PDF with a page for each of these content streams; *more* are objects from 10 to 99.
+
+    *boxes* are those of pages, counted from 1, that have another box than `BOX`.
+    """
     numbers = range(100, 100 + 2 * len(streams), 2)
     objects = {
         1: b"<</Type/Catalog/Pages 2 0 R>>",
@@ -66,10 +80,11 @@ def pages_of(streams: Sequence[bytes], *, resources: bytes = b"", more: Mapping[
         9: FONT,
         **(more or {}),
     }
-    for number, content in zip(numbers, streams, strict=True):
-        objects[number] = (
-            b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 600 800]/Contents %d 0 R/Resources<</Font<</F 9 0 R>>%b>>>>"
-            % (number + 1, resources)
+    for place, (number, content) in enumerate(zip(numbers, streams, strict=True), start=1):
+        objects[number] = b"<</Type/Page/Parent 2 0 R%b/Contents %d 0 R/Resources<</Font<</F 9 0 R>>%b>>>>" % (
+            (boxes or {}).get(place, BOX),
+            number + 1,
+            resources,
         )
         objects[number + 1] = content
     return pdf(objects)
@@ -112,6 +127,53 @@ def nested_forms() -> bytes:
 def form_in_itself() -> bytes:
     entries = b"/Type/XObject/Subtype/Form/BBox[0 0 600 800]/Resources<</XObject<</X 10 0 R>>>>"
     return one_page(stream(b"/X Do"), resources=b"/XObject<</X 10 0 R>>", more={10: stream(b"/X Do", entries)})
+
+
+ENDLESS_BOX = b"/MediaBox[0 0 1000000000 1000000000]"
+BOX_IN_A_CIRCLE = b"/MediaBox[0 0 10 0 R 800]"
+CIRCLE = {10: b"11 0 R", 11: b"10 0 R"}
+
+
+def page_without_measure() -> bytes:
+    return pages_of([stream(HELLO)], boxes={1: ENDLESS_BOX})
+
+
+def box_in_a_circle() -> bytes:
+    return pages_of([stream(HELLO)], boxes={1: BOX_IN_A_CIRCLE}, more=CIRCLE)
+
+
+def millions_of_operators() -> bytes:
+    """A content stream of six million pieces of text, which is small."""
+    compressor = zlib.compressobj(9)
+    piece = b"(a) Tj " * 60_000
+    body = compressor.compress(b"BT /F 12 Tf ") + b"".join(compressor.compress(piece) for _ in range(100))
+    return one_page(stream(body + compressor.compress(b"ET") + compressor.flush(), b"/Filter/FlateDecode"))
+
+
+def pdf_that_is_a_zip_too() -> bytes:
+    """A PDF with a ZIP container behind it, whose text is another one."""
+    container = BytesIO()
+    with zipfile.ZipFile(container, "w") as archive:
+        archive.writestr("word/document.xml", "<w:document><w:t>the other text</w:t></w:document>")
+    return plain_pdf() + container.getvalue()
+
+
+def invisible_text() -> bytes:
+    """Nearly all of its text is drawn in no way, or in white."""
+    hidden = (
+        b"3 Tr (Nobody sees this sentence) Tj 0 -20 Td 0 Tr 1 1 1 rg (nor this one) Tj 0 -20 Td 0 0 0 rg (but this) Tj"
+    )
+    return one_page(stream(b"BT /F 12 Tf 50 700 Td " + hidden + b" ET"))
+
+
+def lying_font(words: bytes) -> bytes:
+    """A page that shows *words* in a font that says that its letters are characters of private use."""
+    table = (
+        b"/CIDInit /ProcSet findresource begin 12 dict begin begincmap /CMapName /X def 1 begincodespacerange <00> <ff>"
+        b" endcodespacerange 1 beginbfrange <21> <7e> <e021> endbfrange endcmap end end"
+    )
+    font = b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica/ToUnicode 10 0 R>>"
+    return one_page(stream(b"BT /F 12 Tf 50 700 Td (%b) Tj ET" % words), font=font, more={10: stream(table)})
 
 
 def page_tree_cycle() -> bytes:

@@ -94,39 +94,24 @@ def test_every_page_of_this_projects_documentation_is_good():
     assert [path.name for path in pages if is_garbled(path.read_text(encoding="utf-8"))] == []
 
 
-LYING_FONT = (
-    b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica/ToUnicode 10 0 R>>",
-    hostile.stream(
-        b"/CIDInit /ProcSet findresource begin 12 dict begin begincmap /CMapName /X def 1 begincodespacerange <00> <ff>"
-        b" endcodespacerange 1 beginbfrange <21> <7e> <e021> endbfrange endcmap end end"
-    ),
-)
-
-
-def lying_pdf() -> bytes:
-    """One page that shows `The row says ...`, and says something else."""
-    words = b"(The row says what is to be done, and the next worker does it.) Tj"
-    return hostile.one_page(
-        hostile.stream(b"BT /F 12 Tf 50 700 Td " + words + b" ET"), font=LYING_FONT[0], more={10: LYING_FONT[1]}
-    )
-
-
 def test_a_page_with_a_lying_font_is_named_in_the_remarks():
-    document = open_document(Original(lying_pdf(), "lying.pdf"))
+    content = hostile.lying_font(b"The row says what is to be done, and the next worker does it.")
+    document = open_document(Original(content, "lying.pdf"))
     pages = list(document.pages)
 
     assert [page.is_garbled for page in pages] == [True]
     assert [(remark.code, remark.page) for remark in document.remarks] == [("text_garbled", 1)]
 
 
-@pytest.mark.parametrize("wanted", [{"can_recognise": True}, {"wants_media": True}], ids=["by default", "multimodal"])
-def test_a_page_with_a_lying_font_comes_as_a_picture_for_those_who_recognise_it(wanted):
-    document = open_document(Original(lying_pdf(), "lying.pdf", **wanted))
+@pytest.mark.parametrize("wanted", [{"can_recognise": True}, {"wants_media": True}], ids=["by itself", "multimodal"])
+def test_a_garbled_page_that_comes_with_its_picture_is_left_to_whoever_reads_that(wanted):
+    content = hostile.lying_font(b"The row says what is to be done, and the next worker does it.")
 
+    document = open_document(Original(content, "lying.pdf", **wanted))
     (page,) = document.pages
 
-    assert [picture.is_whole_page for picture in page.media] == [True]
-    assert document.remarks == []
+    assert [media.is_whole_page for media in page.media] == [True]
+    assert (page.text[:3], document.remarks) == ("\ue054\ue068\ue065", [])
 
 
 def test_a_good_page_has_no_remark():

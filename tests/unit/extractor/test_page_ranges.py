@@ -112,6 +112,7 @@ def test_pages_come_in_order_from_several_children(divided, original):
     assert all(page.text == f"Page {page.number} tells of weir {page.number}" for page in pages)
 
 
+SAID = hostile.stream(hostile.HELLO)
 DOCUMENTS = {
     "as many pages as a range": lambda: numbered_pages(3),
     "one page more than a range": lambda: numbered_pages(4),
@@ -125,6 +126,14 @@ DOCUMENTS = {
     "a broken table": lambda: numbered_pages(8).replace(b"startxref\n", b"startxref\n1"),
     "half of it": lambda: numbered_pages(8)[: len(numbered_pages(8)) // 2],
     "pages that are only images": hostile.picture_only,
+    "a page without measure": lambda: hostile.pages_of([SAID] * 9, boxes={8: hostile.ENDLESS_BOX}),
+    "boxes in a circle": lambda: hostile.pages_of([SAID] * 9, boxes={8: hostile.BOX_IN_A_CIRCLE}, more=hostile.CIRCLE),
+    "a page tree that is its own child": hostile.page_tree_cycle,
+    "a table before the table that is itself": hostile.previous_table_is_itself,
+    "deeply nested arrays": hostile.nested_arrays,
+    "forbidden characters": hostile.forbidden_characters,
+    "a container behind it": hostile.pdf_that_is_a_zip_too,
+    "noise behind a header": hostile.random_after_header,
     "a name of another format": lambda: numbered_pages(8),
 }
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from conftest import missing
+from unit.extractor.hostile_files import lying_font
 from unit.extractor.scans import KOREAN, looks_of, picture, require_tesseract, scanned, skewed, written
-from unit.extractor.test_garbling import lying_pdf
 from unit.extractor.test_sandbox import LIMITS
 
 from sluice_common.errors import NoText, OcrRequired
@@ -236,28 +236,31 @@ def test_a_scanned_document_is_read_from_its_bytes_to_its_boxes(recognition, san
     assert [pages[0].text[span.start : span.end] for span in pages[0].spans] == list(LINES)
 
 
-def test_a_page_with_a_lying_font_is_read_again_by_what_it_shows(recognition, sandbox, tmp_path):
+@pytest.mark.parametrize("wanted", [{"can_recognise": True}, {"wants_media": True}], ids=["by itself", "multimodal"])
+def test_a_page_whose_font_lies_is_read_by_what_it_looks_like(recognition, sandbox, tmp_path, wanted):
     path = tmp_path / "lying.pdf"
-    path.write_bytes(lying_pdf())
+    path.write_bytes(lying_font(LINES[0].encode()))
     findings = Findings()
 
-    with sandbox.read(ReadRequest(path, path.name, can_recognise=True)) as reading:
-        pages = after(recognition, *reading, findings=findings)
+    with sandbox.read(ReadRequest(path, path.name, **wanted)) as reading:
+        (page,) = after(recognition, *reading, findings=findings)
+        remarks = [*reading.remarks, *findings.all_remarks()]
 
-    assert [page.text for page in pages] == ["The row says what is to be done, and the next worker does it."]
-    assert [*reading.remarks, *findings.all_remarks()] == []
+    assert (page.text, remarks) == (LINES[0], [])
 
 
-def test_a_garbled_page_that_cannot_be_read_again_keeps_its_text_and_is_named(sandbox):
-    shown = Picture(bytes(100), 10, 10, 1, at=0, is_whole_page=True)
+def test_a_garbled_page_that_cannot_be_recognised_either_is_named(sandbox, tmp_path):
+    path = tmp_path / "lying.pdf"
+    path.write_bytes(lying_font(LINES[0].encode()))
     findings = Findings()
     with ExitStack() as stack:
-        recognition = open_recognition(OcrSettings(enabled="off"), sandbox, stack)
+        nothing = open_recognition(OcrSettings(program="no-such-tesseract"), sandbox, stack)
 
-        (page,) = after(recognition, page_of(shown, number=7, text="\ue001\ue002"), findings=findings)
+        with sandbox.read(ReadRequest(path, path.name, wants_media=True)) as reading:
+            (page,) = after(nothing, *reading, findings=findings)
 
-    assert page.text == "\ue001\ue002"
-    assert [(remark.code, remark.page) for remark in findings.all_remarks()] == [("text_garbled", 7)]
+    assert page.text.startswith("\ue054")
+    assert [(remark.code, remark.page) for remark in findings.all_remarks()] == [("text_garbled", 1)]
 
 
 def test_without_tesseract_pictures_stay_unread_and_the_reason_is_told(sandbox):

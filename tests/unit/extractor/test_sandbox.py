@@ -99,6 +99,10 @@ HOSTILE = {
         hostile.nested_forms,
         (ExtractorOutOfMemory, ExtractionTimeout, ExtractorCrashed),
     ),
+    "six million pieces of text": (
+        hostile.millions_of_operators,
+        (ExtractorOutOfMemory, ExtractionTimeout, ExtractorCrashed, ArchiveBomb),
+    ),
     "a page tree that is its own child": (hostile.page_tree_cycle, (CorruptDocument,)),
     "a hundred thousand pages": (lambda: hostile.many_pages(100_000), (TooManyPages,)),
     "a truncated file": (hostile.truncated, (CorruptDocument,)),
@@ -121,7 +125,7 @@ def test_a_hostile_file_ends_with_a_code_and_the_next_one_is_read(sandbox, read,
     assert still_works(sandbox, tmp_path)
 
 
-@pytest.mark.parametrize("what", [what for what in HOSTILE if "draws" not in what and "itself" not in what])
+@pytest.mark.parametrize("what", [what for what in HOSTILE if not {"draws", "itself", "pieces"} & set(what.split())])
 def test_with_pypdf_alone_the_same_files_end_with_a_code(read, what):
     make, expected = HOSTILE[what]
 
@@ -132,6 +136,25 @@ def test_with_pypdf_alone_the_same_files_end_with_a_code(read, what):
 @pytest.mark.parametrize("make", [hostile.previous_table_is_itself, hostile.nested_arrays])
 def test_a_flawed_file_with_text_is_read(read, make):
     assert read(make()) == "Hello world"
+
+
+@pytest.mark.parametrize("make", [hostile.page_without_measure, hostile.box_in_a_circle, hostile.pdf_that_is_a_zip_too])
+def test_a_strange_page_with_text_is_read(read, make):
+    assert read(make()).strip() == "Hello world"
+
+
+def test_html_that_is_named_as_a_pdf_is_read_as_what_it_is(sandbox, tmp_path):
+    request = request_for(tmp_path, b"<!DOCTYPE html><html><body><p>No PDF at all.</p></body></html>", "page.pdf")
+
+    with sandbox.read(request) as reading:
+        text = "".join(page.text for page in reading)
+
+    assert (reading.media_type, text) == ("text/html", "No PDF at all.")
+    assert [remark.code for remark in reading.remarks] == ["type_mismatch"]
+
+
+def test_invisible_text_is_text_like_any_other(read):
+    assert read(hostile.invisible_text()).split("\n") == ["Nobody sees this sentence", "nor this one", "but this"]
 
 
 def test_forbidden_characters_do_not_leave_the_reader(read):

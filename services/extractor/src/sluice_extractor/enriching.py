@@ -2,12 +2,12 @@
 
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 from uuid import UUID
 
 from sluice_common.errors import OCR_NOT_INSTALLED, PICTURES_NOT_READ, NoText, OcrRequired, PermanentError
-from sluice_extractor.parsing.page import IMAGES_NOT_READ, PAGE_NOT_READ, Page, Remark
+from sluice_extractor.parsing.page import IMAGES_NOT_READ, PAGE_NOT_READ, TEXT_GARBLED, Page, Remark
 
 _MOST_NAMED_PAGES = 1000
 
@@ -40,6 +40,11 @@ class Findings:
             self.unread_pages.append(
                 Remark(PAGE_NOT_READ, f"The page is a picture that was not read: {reason}.", number)
             )
+
+    def page_garbled(self, number: int | None) -> None:
+        """The text of a page is not what it shows, and what it shows could not be read either."""
+        if len(self.remarks) < _MOST_NAMED_PAGES:
+            self.remarks.append(replace(TEXT_GARBLED, page=number))
 
     def picture_unread(self, reason: str) -> None:
         """A picture within the text could not be read."""

@@ -99,8 +99,6 @@ class Remark:
 
 PAGE_NOT_READ = "page_not_read"
 """The remark on a page that is a picture which nobody has read."""
-TEXT_GARBLED = "text_garbled"
-"""The remark on a page whose text is not what it shows."""
 IMAGES_NOT_READ = "images_not_read"
 """The remark on pictures within a document which nobody has read."""
 
@@ -145,6 +143,9 @@ class Page:
     is_garbled: bool = False
     """Whether the text is surely not what the page shows; known to its reader, and not sent on."""
 
+
+TEXT_GARBLED = Remark("text_garbled", "The text is not what the page shows.")
+"""What is wrong with the text of a page; the page is to be named."""
 
 TITLE_CHARS = 200
 """So much of a heading is kept in the path of a section."""

@@ -149,11 +149,14 @@ def _pages_with_text(book: PdfBook, second_look: Callable[[], PdfBook | None], r
 def _repaired(
     pages: Iterator[Page], second_look: Callable[[], PdfBook | None], remarks: list[Remark]
 ) -> Iterator[Page]:
-    """Failed pages as the second reader sees them; what is wrong with a page and stays so is remarked."""
+    """Failed pages as the second reader sees them; what is wrong with a page and stays so is remarked.
+
+    What becomes of a garbled page that comes with its picture, is said by whoever reads that.
+    """
     for page in pages:
         if not page.failed or page.number is None:
-            if page.is_garbled and not page.media:  # who recognises it says what became of it
-                remarks.append(Remark(TEXT_GARBLED, "The text is not what the page shows.", page.number))
+            if page.is_garbled and not page.media:
+                remarks.append(replace(TEXT_GARBLED, page=page.number))
             yield page
             continue
         other = second_look()

@@ -50,6 +50,15 @@ class PageFrame:
             y0, y1 = _below(rects.tops, self.top), _below(rects.bottoms, self.top)
         return x0, y0, x1, y1
 
+    def shown_rect(self, left: float, top: float, right: float, bottom: float) -> tuple[int, int, int, int] | None:
+        """One rectangle in tenths of points from the top left; None where it has no place on any page."""
+        try:
+            x0, y0, x1, y1 = (side[0] for side in self.shown(_Rects([left], [top], [right], [bottom])))
+        except (OverflowError, ValueError):
+            return None
+        is_placed = x0 <= x1 and y0 <= y1 and max(map(abs, (x0, y0, x1, y1))) <= FARTHEST_TENTHS
+        return (x0, y0, x1, y1) if is_placed else None
+
 
 def _above(values: list[float], origin: float) -> list[int]:
     return [round((value - origin) * 10) for value in values]

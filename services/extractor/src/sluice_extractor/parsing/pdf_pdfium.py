@@ -103,7 +103,7 @@ class PdfiumBook:
         frame = frame_of(page)
         text, spans = self._lines.read(page, frame)
         garbled = is_garbled(text, self._lines.lost_chars)
-        text = with_notes(text, notes)
+        text, spans = with_notes(text, spans, notes, frame)
         read = Page(number, text, spans, self._headings(number, text, spans, frame), is_garbled=garbled)
         if self._is_drawn(page, text, is_garbled=garbled):
             picture = picture_of(page)

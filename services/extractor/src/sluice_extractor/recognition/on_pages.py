@@ -11,7 +11,7 @@ import structlog
 from sluice_common.errors import CrashError, ExtractionTimeout
 from sluice_extractor.enriching import Findings
 from sluice_extractor.parsing.media import Picture
-from sluice_extractor.parsing.page import TEXT_GARBLED, Page, Remark
+from sluice_extractor.parsing.page import Page
 from sluice_extractor.recognition.tesseract import Recogniser
 from sluice_extractor.recognition.wordings import (
     in_brackets,
@@ -125,19 +125,14 @@ def _finished(pending: _Pending, findings: Findings) -> Page:
         elif is_better(read.lines, page.text):
             return page_as(page, wording_of(read.lines, read.picture))
         else:
-            _note_garbled(page, "what was recognised in its picture is no better", findings)
+            findings.page_garbled(page.number)
     return page_with(page, wordings) if wordings else page
 
 
 def _note_unread(page: Page, read: _Read, findings: Findings) -> None:
     if not read.picture.is_whole_page:
         findings.picture_unread(read.reason)
-    elif page.text.strip():
-        _note_garbled(page, read.reason, findings)
+    elif page.text.strip():  # a page comes with its text and with its picture where the text is garbled
+        findings.page_garbled(page.number)
     else:
         findings.page_unread(page.number, read.reason)
-
-
-def _note_garbled(page: Page, reason: str, findings: Findings) -> None:
-    """A page with text comes as a picture when its text is not what it shows."""
-    findings.remarks.append(Remark(TEXT_GARBLED, f"The text is not what the page shows: {reason}.", page.number))
