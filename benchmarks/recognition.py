@@ -1,7 +1,7 @@
 """How well pages are recognised: error rates of printed Korean and English, as clean and as bad scans.
 
 Needs Tesseract with the languages, and Debian's fonts-nanum and fonts-dejavu-core. Pages are made of this
-repository's own prose, so that everybody measures the same; a page is at most 40 lines of it.
+repository's own prose, so that everybody measures the same.
 """
 
 import argparse
@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[1]
 LIMITS = ReadLimits(1 << 30, 60, 5, 120, 5_000, 50_000_000)
 WIDTH_INCHES, HEIGHT_INCHES, MARGIN_INCHES = 8.27, 11.69, 0.9
 GAP_INCHES = 0.4
-LINES, LEAST_CHARS = 40, 20
+LEAST_CHARS = 20
 HANGUL, LATIN = re.compile("[가-힣]"), re.compile("[A-Za-z]")
 MARKUP = re.compile(r"\[([^\]]*)\]\([^)]*\)|[`*_#|>]|^\s*- ")
 KOREAN_FONT = "/usr/share/fonts/truetype/nanum/NanumMyeongjo.ttf"
@@ -82,8 +82,9 @@ SCANS = (
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--languages", nargs="+", default=["kor+eng"], help="as SLUICE_OCR__LANGUAGES has them")
+    parser.add_argument("--sentences", type=int, default=40, help="most of one page")
     options = parser.parse_args()
-    scripts = tuple(printed())
+    scripts = tuple(printed(options.sentences))
     for languages in options.languages:
         with ExitStack() as stack:
             settings = OcrSettings(enabled="on", languages=languages, wall_clock_s=600)
@@ -108,12 +109,12 @@ def show(languages: str, scripts: Sequence[Script], recognition: Recognition) ->
         sys.stdout.flush()
 
 
-def printed() -> Iterator[Script]:
+def printed(most: int) -> Iterator[Script]:
     korean = prose_of("README.ko.md")
-    yield Script("Korean", tuple(line for line in korean if is_mostly(HANGUL, line))[:LINES], KOREAN_FONT)
-    yield Script("English", prose_of("docs/reliability.md")[:LINES], ENGLISH_FONT)
+    yield Script("Korean", tuple(line for line in korean if is_mostly(HANGUL, line))[:most], KOREAN_FONT)
+    yield Script("English", prose_of("docs/reliability.md")[:most], ENGLISH_FONT)
     yield Script(
-        "both", tuple(line for line in korean if LATIN.search(line) and HANGUL.search(line))[:LINES], KOREAN_FONT
+        "both", tuple(line for line in korean if LATIN.search(line) and HANGUL.search(line))[:most], KOREAN_FONT
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any  # JSON has no narrower type
 
 from cyclonedx.contrib.license.factories import LicenseFactory
+from cyclonedx.model import HashAlgorithm, HashType
 from cyclonedx.model.bom import Bom
 from cyclonedx.model.component import Component, ComponentType
 from cyclonedx.output.json import JsonV1Dot6
@@ -25,19 +26,34 @@ LONGEST_LICENSE = 100
 """Some packages put the whole text where its name belongs."""
 
 LOOK = r"""
-import json, os, platform, subprocess
+import hashlib, json, os, platform, subprocess
 from email.parser import Parser
 
+EMPTY = b"sluice_put_nothing_here"
+
 def packages():
+    for folder, name in folders_of_packages(".dist-info"):
+        metadata = os.path.join(folder, name, "METADATA")
+        if os.path.isfile(metadata):
+            with open(metadata, encoding="utf-8") as file:
+                head = Parser().parse(file, headersonly=True)
+            kinds = (line.split(" :: ") for line in head.get_all("Classifier", ()))
+            classified = " or ".join(kind[-1] for kind in kinds if kind[0] == "License")
+            yield head["Name"], head["Version"], head["License-Expression"] or head["License"] or classified
+
+def libraries():
+    for folder, name in folders_of_packages(".libs"):
+        for file in os.listdir(os.path.join(folder, name)):
+            with open(os.path.join(folder, name, file), "rb") as library:
+                content = library.read()
+            if EMPTY not in content:
+                yield name.removesuffix(".libs"), file, hashlib.sha256(content).hexdigest()
+
+def folders_of_packages(ending):
     for folder, folders, _ in os.walk("/"):
         if folder == "/":
             folders[:] = [name for name in folders if name not in ("proc", "sys", "dev", "tmp", "run")]
-        for name in folders:
-            metadata = os.path.join(folder, name, "METADATA")
-            if name.endswith(".dist-info") and os.path.isfile(metadata):
-                with open(metadata, encoding="utf-8") as file:
-                    head = Parser().parse(file, headersonly=True)
-                yield head["Name"], head["Version"], head["License-Expression"] or head["License"] or ""
+        yield from ((folder, name) for name in folders if name.endswith(ending))
 
 query = ["dpkg-query", "--show", "--showformat", r"${Package}\t${Version}\t${Architecture}\n"]
 debian = subprocess.run(query, capture_output=True, text=True, check=True).stdout.splitlines()
@@ -47,6 +63,7 @@ print(json.dumps({
     "python": platform.python_version(),
     "release": release["VERSION_ID"].strip('"'),
     "packages": sorted(set(packages())),
+    "libraries": sorted(libraries()),
     "debian": sorted(line.split("\t") for line in debian),
 }))
 """
@@ -73,8 +90,8 @@ def main(names: Sequence[str]) -> int:
         file = folder / f"{image.name}-{image.version}.cdx.json"
         file.write_text(text_of(bom_of(image)), encoding="utf-8")
         print(
-            f"{file.relative_to(ROOT)}: {len(image.contents['packages'])} packages of Python,"
-            f" {len(image.contents['debian'])} of Debian"
+            f"{file.relative_to(ROOT)}: {len(image.contents['packages'])} packages of Python"
+            f" with {len(image.contents['libraries'])} libraries, {len(image.contents['debian'])} of Debian"
         )
     return 0
 
@@ -113,14 +130,23 @@ def components_of(contents: dict[str, Any]) -> Iterator[Component]:
     yield component(PackageURL("generic", None, "python", python), ComponentType.APPLICATION)
     for name, version, license_ in contents["packages"]:
         yield component(PackageURL("pypi", None, re.sub(r"[-_.]+", "-", name).lower(), version), license_=license_)
+    for wheel, file, sha256 in contents["libraries"]:
+        name, _, version = file.partition(".so")
+        named = re.sub(r"_?(-[0-9a-f]{8})*$", "", name)
+        url = PackageURL("generic", None, named, version.lstrip(".") or None, {"file_name": f"{wheel}.libs/{file}"})
+        yield component(url, sha256=sha256)
     for name, version, architecture in contents["debian"]:
         qualifiers = {"arch": architecture, "distro": f"debian-{contents['release']}"}
         yield component(PackageURL("deb", "debian", name, version, qualifiers))
 
 
-def component(url: PackageURL, type_: ComponentType = ComponentType.LIBRARY, license_: str = "") -> Component:
+def component(
+    url: PackageURL, type_: ComponentType = ComponentType.LIBRARY, license_: str = "", sha256: str = ""
+) -> Component:
     licenses = [LicenseFactory().make_from_string(license_)] if 0 < len(license_) <= LONGEST_LICENSE else []
-    return Component(name=url.name, version=url.version, purl=url, bom_ref=str(url), type=type_, licenses=licenses)
+    hashes = [HashType(alg=HashAlgorithm.SHA_256, content=sha256)] if sha256 else []
+    about = {"name": url.name, "version": url.version, "purl": url, "bom_ref": str(url)}
+    return Component(**about, type=type_, licenses=licenses, hashes=hashes)
 
 
 def text_of(bom: Bom) -> str:

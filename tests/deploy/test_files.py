@@ -49,8 +49,6 @@ DECIDED = {
     "SLUICE_HTTP__CURSOR_SECRET",  # kept in the table
 }
 """What docker-compose.yml leaves to nobody: one Redis, one folder of originals, and the ports inside."""
-COMING = {"ocr"}
-"""Sections of settings that are passed on before there is anybody who reads them."""
 OURS = ("migrate", "api", "reconciler", "extractor", "embedder", "nginx", "postgres", "redis", "qdrant", "embeddings")
 
 
@@ -84,11 +82,11 @@ def test_every_setting_of_a_service_can_be_given_but_what_containers_decide(comp
 
 
 def test_no_service_is_given_what_is_no_setting_or_has_another_default(compose):
-    own = {"BASE_URL", "MODEL", "PUBLIC_URL", "CHILDREN"}  # what compose itself provides, and fits into its limits
+    # what compose itself provides, and what fits into its limits
+    own = {"BASE_URL", "MODEL", "PUBLIC_URL", "CHILDREN", "AT_ONCE"}
     for name in READS:
         for variable, value in compose["services"][name]["environment"].items():
-            section = variable.removeprefix("SLUICE_").partition("__")[0].lower()
-            assert section in COMING or variable.removesuffix("_FILE") in known_names(), f"{name}: {variable}"
+            assert variable.removesuffix("_FILE") in known_names(), f"{name}: {variable}"
             if str(value).startswith("${"):
                 assert variable.partition("__")[2] in own, f"{name}: {variable}"
 

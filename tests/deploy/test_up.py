@@ -5,11 +5,14 @@ What takes longer is in the folder containers: `make test-containers`.
 
 import socket
 
+import numpy as np
 import pytest
 from deploy.containers.composing import SECRETS
 from deploy.containers.engine import ROOT
+from unit.extractor.scans import KOREAN, looks_of, scanned
 
 PDF = ROOT / "libs/local/src/sluice_local/demo_documents/bicycle.pdf"
+SPEECH = ROOT / "tests/data/speech.mp3"
 
 pytestmark = pytest.mark.timeout(1800)
 
@@ -25,6 +28,26 @@ def test_a_pdf_is_read_inside_the_container_and_found_through_nginx(composed):
     composed.all_become_ready([answer.json()["id"]])
 
     assert answer.json()["id"] in composed.finds("bicycle")
+
+
+def test_a_scanned_korean_page_is_recognised_inside_the_container_and_found(composed):
+    page = np.full((1600, 1200), 255, np.uint8)
+    page[600:920, 80:1120] = looks_of(KOREAN.read_bytes())[1690:2010, 60:1100]
+
+    scan = {"file": ("scan.pdf", scanned([page]))}
+    answer = composed.client.post("/v1/documents", files=scan, data={"multimodal": "true"})
+    composed.all_become_ready([answer.json()["id"]])
+
+    assert answer.json()["id"] in composed.finds("국민연금")
+
+
+def test_a_recording_is_decoded_and_judged_inside_the_container(composed):
+    answer = composed.client.post("/v1/documents", files={"file": ("speech.mp3", SPEECH.read_bytes())})
+    document = answer.json()["id"]
+    composed.all_become_ready([document])
+
+    analysis = composed.client.get(f"/v1/documents/{document}/analysis").json()
+    assert "speech" in {label["label"] for label in analysis["labels"]}
 
 
 def test_a_port_that_is_taken_is_named_before_anything_is_built(engine):

@@ -99,6 +99,16 @@ def test_the_sbom_of_an_image_names_exactly_what_is_in_it(images, service):
     assert [one["version"] for one in listed if one["name"] == "sluice-common"] == [VERSION] * (service in OURS)
 
 
+def test_the_sbom_names_the_libraries_inside_of_wheels_and_none_that_was_taken_out(images):
+    images.run(sys.executable, "scripts/make_sbom.py", "extractor-full")
+
+    listed = json.loads((ROOT / f"build/sbom/sluice-extractor-full-{VERSION}.cdx.json").read_text())["components"]
+    bundled = {one["name"]: one for one in listed if "av.libs" in one["purl"]}
+    assert bundled["libavcodec"]["version"].startswith("62.")
+    assert len(bundled["libavcodec"]["hashes"][0]["content"]) == 64
+    assert not {"libx264", "libx265"} & set(bundled)
+
+
 def named(components: list[dict], kind: str) -> set[tuple[str, ...]]:
     return {(one["name"], one["version"]) for one in components if one["purl"].startswith(f"pkg:{kind}/")}
 

@@ -248,12 +248,13 @@ def test_every_container_says_what_it_needs_and_has_a_limit_of_memory(overlay):
         assert "memory" in resources["limits"]
 
 
-def test_an_extractor_has_memory_for_all_its_children(overlay, read):
+def test_an_extractor_has_memory_for_all_its_children_and_the_pictures_that_are_recognised(overlay, read):
     settings = read("sluice-extractor")
     limit = container_of(overlay, "sluice-extractor")["resources"]["limits"]["memory"]
 
     children = settings.extraction.children * settings.extraction.memory_bytes
-    assert bytes_of(limit) >= children + 512 * 2**20
+    pictures = settings.ocr.at_once * settings.ocr.memory_bytes
+    assert bytes_of(limit) >= children + pictures + 512 * 2**20
 
 
 def test_an_extractor_has_room_for_the_originals_and_the_sound_that_its_workers_have_in_hand(overlay, read):

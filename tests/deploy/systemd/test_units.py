@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from debian import require_programs
 
-from sluice_common.settings import TimesSettings, known_names
+from sluice_common.settings import SECTIONS, TimesSettings, known_names
 from sluice_common.times import times_of
 from sluice_local.services import CLOSING_S, MODULES
 
@@ -90,6 +90,17 @@ def test_a_worker_has_the_time_to_stop_that_follows_from_the_lease():
     needed = times_of(TimesSettings()).stop_grace + timedelta(seconds=CLOSING_S)
     for name in ("sluice-extractor", "sluice-embedder"):
         assert timedelta(seconds=int(Unit(FOLDER / f"{name}.service")["Service"]["TimeoutStopSec"])) >= needed
+
+
+def test_an_extractor_has_memory_for_all_that_its_unit_lets_it_do_at_once():
+    service = Unit(FOLDER / "sluice-extractor.service")["Service"]
+    given = dict(pair.split("=") for pair in service["Environment"].split())
+    extraction, ocr = SECTIONS["extraction"].model_fields, SECTIONS["ocr"].model_fields
+    reading = int(given["SLUICE_EXTRACTION__CHILDREN"]) * extraction["memory_bytes"].default
+    recognising = int(given["SLUICE_OCR__AT_ONCE"]) * ocr["memory_bytes"].default
+
+    assert set(given) <= known_names()
+    assert int(service["MemoryMax"].removesuffix("G")) * 2**30 >= reading + recognising + 512 * 2**20
 
 
 def test_the_example_has_only_settings_that_exist():

@@ -90,7 +90,7 @@ def test_an_upload_that_waits_prints_plain_lines_into_a_pipe_and_ends_with_zero(
     script.on("GET /v1/documents/doc_1", answered(200, make_document("processing")), answered(200, make_document()))
     script.on("GET /v1/documents/doc_1/events", answered(404))
 
-    finished = sluice("upload", "보고서.txt", "--wait", "--collection", "c", "--chunk-chars", "500")
+    finished = sluice("upload", "보고서.txt", "--wait", "--collection", "c", "--chunk-chars", "500", "--multimodal")
 
     assert finished.returncode == 0, finished.stderr
     assert said(finished).splitlines() == [
@@ -98,7 +98,9 @@ def test_an_upload_that_waits_prints_plain_lines_into_a_pipe_and_ends_with_zero(
         "extracting  보고서.txt",
         "ready       보고서.txt  doc_1  3 chunks",
     ]
-    assert b'{"max_chars": 500}' in script.requests("POST /v1/documents")[0].body
+    body = script.requests("POST /v1/documents")[0].body
+    assert b'{"max_chars": 500}' in body
+    assert b'name="multimodal"\r\n\r\ntrue' in body
 
 
 def test_a_failed_document_ends_with_one_and_prints_its_code_and_remedy(

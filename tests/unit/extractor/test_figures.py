@@ -5,7 +5,10 @@ from unit.extractor.figure_files import AFTER, BEFORE
 
 from sluice_common.errors import OcrRequired, PermanentError
 from sluice_extractor.parsing.by_type import open_document
+from sluice_extractor.parsing.figure_marks import MARK, without_marks
+from sluice_extractor.parsing.media import FigureSource
 from sluice_extractor.parsing.original import Original
+from sluice_extractor.parsing.page import Heading
 from sluice_extractor.sandbox import ReadLimits, ReadRequest, Sandbox
 
 LIMITS = ReadLimits(1536 << 20, 60, 1, 120, 5_000, 50_000_000)
@@ -55,6 +58,17 @@ def test_the_text_is_the_same_whether_pictures_are_wanted_or_not(name):
 
     assert "".join(page.text for page in with_pictures).split() == "".join(page.text for page in without).split()
     assert pictures_of(without) == []
+
+
+def test_marks_leave_headings_at_their_words_and_figures_at_the_end_of_their_line():
+    text = f"one{MARK}{MARK} line\nTitle\n{MARK}two\nEnd{MARK}"
+    headings = (Heading(text.index("Title"), 1, "Title"), Heading(text.index("End"), 2, "End"))
+
+    plain, moved, figures = without_marks(text, headings, [FigureSource(str(at), bytes) for at in range(4)])
+
+    assert plain == "one line\nTitle\ntwo\nEnd"
+    assert [plain[heading.start :].split("\n")[0] for heading in moved] == ["Title", "End"]
+    assert [(figure.at, figure.source.name) for figure in figures] == [(8, "0"), (8, "1"), (14, "2"), (22, "3")]
 
 
 def test_a_picture_that_a_mail_shows_stands_behind_its_body():

@@ -1,4 +1,4 @@
-"""Which pictures each document of the corpus comes with where media are wanted, as the table beside this says."""
+"""Which pictures each document of the corpus comes with; the table beside this module says it."""
 
 import csv
 from collections.abc import Iterator

@@ -90,6 +90,12 @@ def test_korean_is_recognised_with_its_spaces(recognition):
     assert "건강보험/국민연금/고용보험/산재보험 및 장애인 고용부담금" in text
 
 
+def test_a_latin_word_with_hangul_behind_it_is_recognised(recognition):
+    grey = looks_of(KOREAN.read_bytes())[740:1060, 60:1060]
+
+    assert "LPG충전소" in text_in(recognition, picture(np.ascontiguousarray(grey)))
+
+
 def test_a_small_picture_of_a_screen_is_recognised(recognition):
     grey = looks_of(written(LINES, size=12), dpi=96)[:200]
 

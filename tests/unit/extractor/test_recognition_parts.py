@@ -6,6 +6,8 @@ from unit.extractor.scans import picture
 
 from sluice_extractor.parsing.media import Picture
 from sluice_extractor.parsing.page import Heading, Page, TextSpan
+from sluice_extractor.recognition.installed import models_for
+from sluice_extractor.recognition.mixed_words import mixed_words_of, rests_only, with_word
 from sluice_extractor.recognition.sheets import Box, lines_only, sheet_of
 from sluice_extractor.recognition.wordings import Wording, is_better, page_as, page_with, wording_of
 from sluice_extractor.recognition.words import Line, Word, parse_words
@@ -20,6 +22,21 @@ def row(text: str, *, at: int = 0, line: int = 1, paragraph: int = 1, confidence
 def line_of(text: str, *, confidence: float = 90, paragraph: int = 0) -> Line:
     words = tuple(Word(word, confidence, Box(0, 0, 10, 10)) for word in text.split())
     return Line(words, paragraph)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "available", "models"),
+    [
+        ("kor+eng", {"eng", "kor", "osd"}, ("kor", "eng")),
+        ("kor+eng", {"eng", "kor", "Hangul"}, ("Hangul", "eng")),
+        ("eng+kor", {"eng", "script/Hangul"}, ("eng", "script/Hangul")),
+        ("Hangul+kor", {"kor", "Hangul"}, ("Hangul",)),
+        ("kor+eng", {"eng", "osd"}, ("eng",)),
+        ("kor", {"osd"}, ()),
+    ],
+)
+def test_each_language_is_read_by_the_best_model_that_is_there(wanted, available, models):
+    assert models_for(wanted.split("+"), available) == models
 
 
 def test_words_come_with_their_boxes_line_by_line():
@@ -150,3 +167,72 @@ def test_recognised_text_must_be_sure_and_not_much_less_to_be_better():
     assert not is_better(unsure, "four 0ld rivers")
     assert not is_better(sure, "four old rivers " * 3)
     assert not is_better([], "text")
+
+
+def syllables(*found: tuple[str, int, int, float, bool]) -> list[Word]:
+    """Words of a line: text, left and right side, confidence, whether it stands apart."""
+    return [Word(text, sure, Box(x0, 10, x1, 50), apart) for text, x0, x1, sure, apart in found]
+
+
+REDIS = syllables(("《6015", 100, 230, 24, True), ("가", 195, 228, 93, False), ("비워지거나", 250, 400, 93, True))
+"""What Korean alone reads of `Redis가 비워지거나`."""
+
+
+def test_of_a_word_that_ends_in_hangul_it_is_known_where_the_rest_stands():
+    (mixed,) = mixed_words_of(REDIS)
+
+    assert (mixed.rest, mixed.ending) == (Box(100, 10, 195, 50), "가")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        syllables(("한국어", 0, 90, 95, True)),
+        syllables(("건강", 0, 60, 95, True), ("보험", 60, 120, 95, False)),
+        syllables(("Redis", 0, 90, 95, True), ("가", 120, 150, 95, True)),
+        syllables(("6015", 0, 90, 24, True), ("가", 90, 120, 10, False)),
+    ],
+)
+def test_other_words_are_not_mixed(words):
+    assert list(mixed_words_of(words)) == []
+
+
+@pytest.mark.parametrize(
+    ("read", "beginning"),
+    [
+        (syllables(("Redis", 102, 190, 96, True)), "Redis"),
+        (syllables(("Redis:", 102, 190, 96, True)), "Redis"),
+        (syllables(("Postgre", 102, 150, 96, True), ("SQL", 151, 190, 90, False)), "PostgreSQL"),
+        (syllables(("(IDF)", 102, 190, 80, True)), "(IDF)"),
+        (syllables(("Redis", 102, 190, 30, True)), None),
+        (syllables(("6015", 102, 190, 96, True)), None),
+        (syllables(("x", 102, 190, 96, True)), None),
+        (syllables(("elsewhere", 300, 390, 96, True)), None),
+        ([], None),
+    ],
+)
+def test_only_what_is_surely_latin_begins_a_mixed_word(read, beginning):
+    (mixed,) = mixed_words_of(REDIS)
+
+    assert mixed.beginning_in(read) == beginning
+
+
+def test_the_letters_before_hangul_are_cut_out_at_the_white_between_them():
+    pixels = np.full((60, 500), 250, np.uint8)
+    pixels[12:48, 90:180] = 0  # letters, which begin before the box of what Korean reads
+    pixels[12:48, 186:230] = 0  # a syllable, which begins before its box
+    pixels[12:48, 250:400] = 0  # another word
+    (mixed,) = mixed_words_of(REDIS)
+
+    left = rests_only(pixels, [mixed], 250)
+
+    assert np.flatnonzero((left < 128).any(axis=0)).tolist() == list(range(90, 180))
+
+
+def test_a_mixed_word_takes_the_place_of_what_was_read_there():
+    words = syllables(("죽거나", 0, 90, 93, True), ("Redis7}", 100, 230, 70, True), ("비워지거나", 250, 400, 93, True))
+    (mixed,) = mixed_words_of(REDIS)
+
+    assert Line(with_word(words, mixed, "Redis가")).text == "죽거나 Redis가 비워지거나"
+    assert with_word(words[:1], mixed, "Redis가") == tuple(words[:1])

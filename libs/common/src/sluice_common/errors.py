@@ -26,10 +26,12 @@ PipelineError
 │   ├── VectorStoreUnavailable
 │   ├── EmbeddingProviderUnavailable
 │   ├── TranscriptionUnavailable    the provider of transcripts gives none now
+│   ├── VisionUnavailable           the provider that describes figures gives no description now
 │   ├── RateLimited                 carries the wait that the provider asked for
 │   ├── StorageFull                 the object store has no room
 │   └── QueueUnavailable
 ├── TranscriptionRejected           the provider refuses this very sound; only that stays without text
+├── VisionRejected                  the provider refuses this very picture; only that stays undescribed
 └── ConflictError                   someone else has already moved the document
     └── LeaseLost
 """
@@ -357,6 +359,10 @@ class TranscriptionUnavailable(TransientError):
     code = FailureCode.PROVIDER_UNAVAILABLE
 
 
+class VisionUnavailable(TransientError):
+    code = FailureCode.PROVIDER_UNAVAILABLE
+
+
 class RateLimited(TransientError):
     """The provider asks to wait `retry_after_s` seconds (None: it did not say how long)."""
 
@@ -385,6 +391,12 @@ class TranscriptionRejected(PipelineError):
     def __init__(self, detail: str = "", *, is_too_large: bool = False) -> None:
         super().__init__(detail)
         self.is_too_large = is_too_large
+
+
+class VisionRejected(PipelineError):
+    """The provider refuses this very picture."""
+
+    code = "vision_rejected"
 
 
 class ConflictError(PipelineError):

@@ -264,6 +264,28 @@ class TranscriptionProvider(Protocol):
         """
 
 
+class VisionProvider(Protocol):
+    """Says in words what a picture shows."""
+
+    @property
+    def asked_as(self) -> str:
+        """What an answer depends on beside the picture: the provider, the model and the question."""
+
+    def describe(self, png: bytes, *, is_stopped: Callable[[], bool]) -> str:
+        """Ask what one picture shows; empty where it only decorates.
+
+        Args:
+            png: a PNG file.
+            is_stopped: asked several times a second; once it says so the request is given up.
+
+        Raises:
+            RateLimited: with the wait the provider asked for.
+            VisionUnavailable: no answer, or one that cannot be right.
+            VisionRejected: the provider refuses this picture.
+            LeaseLost: it was stopped.
+        """
+
+
 class TaskQueue(Protocol):
     """Carries hints to the stages; it may lose, repeat or reorder them without harm."""
 

@@ -214,6 +214,31 @@ class OcrSettings(Section):
         return None if value == "" else value
 
 
+class VisionSettings(Section):
+    base_url: HttpUrl | None = Field(
+        default=None, description="Any OpenAI-compatible API whose model sees, up to and with `/v1`; none when unset."
+    )
+    api_key: SecretStr = Field(default=SecretStr("none"), description="Key of that provider.")
+    model: str = Field(default="gpt-4o-mini", min_length=1, description="Name of a model that takes images.")
+    language: str = Field(
+        default="en",
+        pattern=r"^[a-z]{2,3}$",
+        description="In what figures are described that show no words, such as `ko`.",
+    )
+    timeout_s: float = Field(default=60, gt=0, le=600, description="Longest wait for one answer.")
+    patience_s: float = Field(
+        default=60, ge=0, le=600, description="So long one document waits for a provider that is away, all together."
+    )
+    max_figures: int = Field(default=20, ge=1, le=1000, description="Figures of one document that are described.")
+    max_in_flight: int = Field(default=2, ge=1, le=32, description="Figures of one document under way at once.")
+
+    @field_validator("base_url", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: object) -> object:
+        """Where settings are passed on by name, such as in Compose, what nobody set is empty."""
+        return None if value == "" else value
+
+
 class EmbedderSettings(Section):
     workers: int = Field(default=16, ge=1, le=256, description="Batches worked on side by side.")
 
@@ -275,6 +300,7 @@ SECTIONS: dict[str, type[Section]] = {
     "audio": AudioSettings,
     "ocr": OcrSettings,
     "transcription": TranscriptionSettings,
+    "vision": VisionSettings,
     "embedder": EmbedderSettings,
     "times": TimesSettings,
     "reconciler": ReconcilerSettings,

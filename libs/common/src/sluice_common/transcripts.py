@@ -1,4 +1,4 @@
-"""Pieces of transcripts that were paid for, kept for a document that must be read once more."""
+"""Pieces of transcripts and descriptions that were paid for, kept for a document that must be read once more."""
 
 from collections.abc import Mapping
 from typing import Any

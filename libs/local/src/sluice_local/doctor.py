@@ -317,7 +317,7 @@ def _check_recognition(patient: Patient) -> Iterable[Finding]:
         return
     wanted = ocr.languages.split("+")
     present = _languages_of_tesseract(ocr.program)
-    absent = [language for language in wanted if language not in present]
+    absent = [language for language in wanted if language not in present and not _is_read_by_script(language, present)]
     remedy = (
         "to read scans, apt-get install tesseract-ocr tesseract-ocr-kor (Debian), or "
         "brew install tesseract tesseract-lang (macOS)"
@@ -330,6 +330,10 @@ def _check_recognition(patient: Patient) -> Iterable[Finding]:
         yield Finding(level, "recognition", f"Tesseract has no {', '.join(absent)}", remedy)
     else:
         yield Finding(Level.OK, "recognition", f"Tesseract reads {', '.join(wanted)}")
+
+
+def _is_read_by_script(language: str, present: set[str]) -> bool:
+    return language == "kor" and bool({"Hangul", "script/Hangul"} & present)
 
 
 def _languages_of_tesseract(program: str) -> set[str]:

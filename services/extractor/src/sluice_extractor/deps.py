@@ -42,3 +42,5 @@ class ExtractorDeps:
     spans: Spans = NO_SPANS
     wants_sound: bool = False
     """Whether one of the enrichments hears recordings."""
+    wants_colour: bool = False
+    """Whether one of the enrichments sees the colours of pictures."""

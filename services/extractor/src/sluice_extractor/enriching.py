@@ -29,6 +29,10 @@ class Findings:
     """How many other pictures nobody has read, by the reason."""
     cannot_read_pictures: str | None = None
     """What is missing here, where no picture can be read at all."""
+    media_type: str = ""
+    """Of the document."""
+    page_descriptions: dict[int, str] = field(default_factory=dict)
+    """What pages that are pictures show, by their numbers, until it is put below what is recognised on them."""
 
     def page_unread(self, number: int | None, reason: str) -> None:
         """A page is a picture that could not be read."""

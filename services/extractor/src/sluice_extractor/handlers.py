@@ -65,11 +65,21 @@ def _read_and_forward(claim: ExtractionClaim, holding: Holding, deps: ExtractorD
     with deps.objects.local_copy(claim.storage_key) as path:
         wants_media = bool(claim.options.get("multimodal"))
         request = ReadRequest(
-            path, claim.name, claim.declared_type, deps.extraction.pdf_reader, wants_media, deps.wants_sound
+            path,
+            claim.name,
+            claim.declared_type,
+            deps.extraction.pdf_reader,
+            wants_media,
+            deps.wants_sound,
+            wants_colour=deps.wants_colour,
         )
         with deps.sandbox.read(request, holding.begin) as reading:
             holding.open(reading.pages_total)
-            findings = Findings(document_id=claim.document_id, is_stopped=lambda: holding.stopped is not None)
+            findings = Findings(
+                document_id=claim.document_id,
+                is_stopped=lambda: holding.stopped is not None,
+                media_type=reading.media_type,
+            )
             with closing(enriched(reading, deps.enrichments, findings)) as pages:
                 for page in pages:
                     forwarder.take(chunker.feed(page))

@@ -1,13 +1,14 @@
 """The composition root of the extractor: `python -m sluice_extractor.main`."""
 
 import hashlib
+import importlib.util
 import os
 import socket
 import sys
 from contextlib import ExitStack
 
 from sluice_common import __version__
-from sluice_common.adapters.build import build_object_store, build_spans, build_transcription
+from sluice_common.adapters.build import build_object_store, build_spans, build_transcription, build_vision
 from sluice_common.agreement import check_lease
 from sluice_common.batches import Batches
 from sluice_common.contract import EXTRACT_QUEUE, RENDER_QUEUE
@@ -34,6 +35,7 @@ from sluice_extractor.metrics import ExtractionMetrics
 from sluice_extractor.parsing.audio import can_read_recordings
 from sluice_extractor.recognition.opening import open_recognition
 from sluice_extractor.sandbox import ReadLimits, Sandbox
+from sluice_extractor.seeing.describing import Description, PageDescriptions
 from sluice_extractor.settings import ExtractorSettings
 
 _LEASE_CONNECTIONS = 1
@@ -59,14 +61,16 @@ def build(settings: ExtractorSettings, stack: ExitStack) -> StageWorker:
     ensemble = Ensemble(members, settings.audio.weights)
     transcription = _transcription(settings, Transcripts(database), metrics)
     recognition = open_recognition(settings.ocr, sandbox, stack)
+    seeing = _seeing(settings, Transcripts(database), metrics)
     deps = ExtractorDeps(
         documents=Documents(database, times, **tries),
         batches=Batches(database, times),
         page_images=PageImages(database),
         objects=build_object_store(settings.objects),
         sandbox=sandbox,
-        enrichments=(recognition, Analysis(ensemble, _work_folders(settings)), transcription),
+        enrichments=(*seeing[:1], recognition, *seeing[1:], Analysis(ensemble, _work_folders(settings)), transcription),
         wants_sound=ensemble.wants_sound or isinstance(transcription, Transcription),
+        wants_colour=bool(seeing),
         leases=leases,
         hints=Hints(DramatiqQueue(broker)),
         pings=Pings(database),
@@ -107,6 +111,15 @@ def _transcription(
     if provider is None:  # the settings may be shared with extractors that have the decoder and the HTTP client
         return NoTranscription()
     return Transcription(provider, transcripts, metrics, max_in_flight=settings.transcription.max_in_flight)
+
+
+def _seeing(
+    settings: ExtractorSettings, kept: Transcripts, metrics: ExtractionMetrics
+) -> tuple[Description, PageDescriptions] | tuple[()]:
+    """Who describes figures; what recognises text belongs between the two."""
+    has_client = importlib.util.find_spec("httpx2") is not None  # the settings may be shared with those that have none
+    provider = build_vision(settings.vision) if has_client else None
+    return (Description(provider, kept, metrics, settings.vision), PageDescriptions()) if provider else ()
 
 
 def _work_folders(settings: ExtractorSettings) -> WorkFolders:

@@ -20,6 +20,11 @@ class ExtractionMetrics:
             "sluice_transcribed_seconds", "Seconds of sound that a provider transcribed.", registry=registry
         )
 
+        self._described = Counter("sluice_figures_described", "Figures that a provider described.", registry=registry)
+
+    def count_described(self) -> None:
+        self._described.inc()
+
     def count_transcribed(self, seconds: float) -> None:
         self._transcribed.inc(seconds)
 

@@ -9,6 +9,7 @@ from sluice_common.settings import (
     OcrSettings,
     ServiceSettings,
     TranscriptionSettings,
+    VisionSettings,
 )
 
 
@@ -20,3 +21,4 @@ class ExtractorSettings(ServiceSettings):
     audio: AudioSettings = AudioSettings()
     ocr: OcrSettings = OcrSettings()
     transcription: TranscriptionSettings = TranscriptionSettings()
+    vision: VisionSettings = VisionSettings()

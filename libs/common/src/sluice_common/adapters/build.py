@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sluice_common.adapters.ensured import EnsuredVectorStore
 from sluice_common.adapters.filesystem import FilesystemObjectStore
-from sluice_common.ports import ObjectStore, TranscriptionProvider, VectorStore
+from sluice_common.ports import ObjectStore, TranscriptionProvider, VectorStore, VisionProvider
 from sluice_common.settings import (
     EmbeddingsSettings,
     ObjectsSettings,
@@ -14,6 +14,7 @@ from sluice_common.settings import (
     SettingsError,
     TracingSettings,
     TranscriptionSettings,
+    VisionSettings,
 )
 from sluice_common.spans import NO_SPANS, Spans
 
@@ -54,6 +55,15 @@ def build_transcription(settings: TranscriptionSettings) -> TranscriptionProvide
     from sluice_common.adapters.openai_transcription import OpenAITranscription  # noqa: PLC0415 - needs an HTTP client
 
     return OpenAITranscription(settings)
+
+
+def build_vision(settings: VisionSettings) -> VisionProvider | None:
+    """The provider that describes figures; None where none is configured. Nothing is sent yet."""
+    if settings.base_url is None:
+        return None
+    from sluice_common.adapters.openai_vision import OpenAIVision  # noqa: PLC0415 - needs an HTTP client
+
+    return OpenAIVision(settings)
 
 
 def build_embeddings(settings: EmbeddingsSettings) -> "OpenAIEmbeddings":

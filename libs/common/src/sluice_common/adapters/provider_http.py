@@ -57,6 +57,16 @@ class FileBody:
 
 
 @dataclass(frozen=True)
+class JsonBody:
+    """A body in JSON, already written."""
+
+    content: bytes
+
+
+Body = Form | FileBody | JsonBody
+
+
+@dataclass(frozen=True)
 class Bounds:
     """How long the answer may take altogether, however slowly it drips, and how large it may be."""
 
@@ -66,7 +76,7 @@ class Bounds:
     """Asked several times a second, from one thread."""
 
 
-def post(url: str, body: Form | FileBody, *, bearer: str | None, bounds: Bounds) -> Answer:
+def post(url: str, body: Body, *, bearer: str | None, bounds: Bounds) -> Answer:
     """Send *body* to *url* and wait for the answer.
 
     Raises:
@@ -76,7 +86,7 @@ def post(url: str, body: Form | FileBody, *, bearer: str | None, bounds: Bounds)
     return asyncio.run(_until_stopped(url, body, bearer, bounds))
 
 
-async def _until_stopped(url: str, body: Form | FileBody, bearer: str | None, bounds: Bounds) -> Answer:
+async def _until_stopped(url: str, body: Body, bearer: str | None, bounds: Bounds) -> Answer:
     answering = asyncio.create_task(_answer(url, body, bearer, bounds))
     until = time.monotonic() + bounds.timeout_s
     while not answering.done():
@@ -95,7 +105,7 @@ def _why_not_longer(until: float, bounds: Bounds) -> Trouble | None:
     return "timeout" if time.monotonic() > until else None
 
 
-async def _answer(url: str, body: Form | FileBody, bearer: str | None, bounds: Bounds) -> Answer:
+async def _answer(url: str, body: Body, bearer: str | None, bounds: Bounds) -> Answer:
     headers = {} if bearer is None else {"Authorization": f"Bearer {bearer}"}
     try:
         async with (
@@ -116,11 +126,14 @@ async def _answer(url: str, body: Form | FileBody, bearer: str | None, bounds: B
 
 
 def _stream(
-    client: httpx2.AsyncClient, url: str, body: Form | FileBody, headers: Mapping[str, str]
+    client: httpx2.AsyncClient, url: str, body: Body, headers: Mapping[str, str]
 ) -> AbstractAsyncContextManager[httpx2.Response]:
     if isinstance(body, Form):
         file = (body.name, body.content, body.media_type)
         return client.stream("POST", url, headers=headers, data=dict(body.fields), files={"file": file})
+    if isinstance(body, JsonBody):
+        json_headers = {**headers, "Content-Type": "application/json"}
+        return client.stream("POST", url, headers=json_headers, content=body.content)
     length = {"Content-Type": body.media_type, "Content-Length": str(body.path.stat().st_size)}
     return client.stream("POST", url, headers={**headers, **length}, content=_pieces_of(body.path))
 

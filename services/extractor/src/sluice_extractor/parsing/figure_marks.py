@@ -1,5 +1,6 @@
 """Marks the places of figures within a text while it is put together, and takes the marks out again."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -17,6 +18,8 @@ def without_marks(
 
     A figure within a line stands at the end of it.
     """
+    if MARK not in text:
+        return text, tuple(headings), ()
     pieces = text.split(MARK)
     plain = "".join(pieces).rstrip() if text.endswith(MARK) else "".join(pieces)
     places = [0]
@@ -26,5 +29,6 @@ def without_marks(
     for at, source in zip(places[1:], sources, strict=False):
         end = plain.find("\n", max(min(at, len(plain)) - 1, 0))
         figures.append(Figure(end if end >= 0 else len(plain), source))
-    moved = (replace(heading, start=heading.start - text.count(MARK, 0, heading.start)) for heading in headings)
+    marks = [place + number for number, place in enumerate(places[1:])]
+    moved = (replace(heading, start=heading.start - bisect_left(marks, heading.start)) for heading in headings)
     return plain, tuple(moved), tuple(figures)

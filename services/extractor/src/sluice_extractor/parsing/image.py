@@ -6,7 +6,10 @@ from dataclasses import replace
 from sluice_common.errors import CorruptDocument, DocumentTooLarge, OcrRequired, PermanentError, TooManyPages
 from sluice_extractor.parsing.original import OpenDocument, Original
 from sluice_extractor.parsing.page import Page, Remark
-from sluice_extractor.parsing.picture_decoding import PictureFile, kind_of
+from sluice_extractor.parsing.picture_decoding import MOST_PIXELS, PictureFile, kind_of
+
+_MOST_COLOURED_PIXELS = 24_000_000
+"""They take three bytes each; what has more comes in grey."""
 
 
 def fits_image(original: Original) -> bool:
@@ -35,14 +38,17 @@ def read_image(original: Original) -> OpenDocument:
     if original.allowance and not original.allowance.figures.has_room():
         raise DocumentTooLarge("there are too many pictures in the attachments together")
     remarks: list[Remark] = []
-    return OpenDocument(kind.media_type, "pillow", pages_total, _pages(file, pages_total, remarks), remarks)
+    in_colour = original.wants_colour and file.size[0] * file.size[1] <= _MOST_COLOURED_PIXELS
+    pages = _pages(file, pages_total, remarks, in_colour=in_colour)
+    return OpenDocument(kind.media_type, "pillow", pages_total, pages, remarks)
 
 
-def _pages(file: PictureFile, pages_total: int, remarks: list[Remark]) -> Iterator[Page]:
+def _pages(file: PictureFile, pages_total: int, remarks: list[Remark], *, in_colour: bool) -> Iterator[Page]:
     failures: list[PermanentError] = []
     for number in range(1, pages_total + 1):
         try:
-            picture = file.picture(number - 1)
+            most_pixels = _MOST_COLOURED_PIXELS if in_colour else MOST_PIXELS
+            picture = file.picture(number - 1, most_pixels=most_pixels, in_colour=in_colour)
         except (CorruptDocument, DocumentTooLarge) as error:
             failures.append(error)
             remarks.append(Remark("page_unreadable", f"The page could not be read: {error.detail}.", number))

@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +16,10 @@ _ASK_S = 20
 _LISTED = re.compile(r'^List of available languages in "(?P<folder>[^"]+)"')
 _VERSION = re.compile(r"^tesseract v?(?P<version>\d[\w.-]*)", re.MULTILINE)
 _ORIENTATION = "osd"
-_HANGUL_DATA = ("kor", "Hangul", "script/Hangul")
+_BETTER = {"kor": ("Hangul", "script/Hangul")}
+"""Models of a script that read more of a language than its own model, in particular Latin words in it."""
+_HANGUL = ("kor", *_BETTER["kor"])
+"""By itself, the model of the language reads syllables best."""
 _SPECK = b"P5 64 64 255\n" + b"\xff" * (64 * 64)
 """A white picture."""
 
@@ -32,11 +35,11 @@ class Installation:
     program: Program
     version: str
     languages: tuple[str, ...]
-    """Of the wanted ones those that are here, in the order in which they are wanted."""
+    """The models for those of the wanted ones that are here, in the order in which they are wanted."""
     absent: tuple[str, ...]
     """Wanted, and not here."""
     korean: str | None
-    """Which of the languages has Hangul."""
+    """The model that reads Hangul by itself, where Korean is wanted."""
     knows_orientation: bool
 
 
@@ -52,19 +55,28 @@ def find_tesseract(settings: OcrSettings, sandbox: Sandbox) -> Installation:
     path = os.path.realpath(found)
     folder, available = _languages_of(path)
     wanted = settings.languages.split("+")
-    languages = tuple(language for language in wanted if language in available)
+    languages = models_for(wanted, available)
     if not languages:
         raise NotInstalled(f"it has none of the languages {settings.languages}")
     installation = Installation(
         program=_program(path, folder, settings),
         version=_version_of(path),
         languages=languages,
-        absent=tuple(language for language in wanted if language not in available),
-        korean=next((language for language in languages if language in _HANGUL_DATA), None),
+        absent=tuple(language for language in wanted if not models_for([language], available)),
+        korean=next((model for model in _HANGUL if model in available and set(_HANGUL) & set(languages)), None),
         knows_orientation=_ORIENTATION in available,
     )
     _try(installation, sandbox)
     return installation
+
+
+def models_for(wanted: Sequence[str], available: Collection[str]) -> tuple[str, ...]:
+    """The best model that is there for each of the wanted languages; nothing for those that are not there."""
+    found = []
+    for language in wanted:
+        models = [model for model in (*_BETTER.get(language, ()), language) if model in available]
+        found += [model for model in models[:1] if model not in found]
+    return tuple(found)
 
 
 def _program(path: str, folder: str, settings: OcrSettings) -> Program:

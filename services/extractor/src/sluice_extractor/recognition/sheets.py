@@ -102,7 +102,7 @@ def lines_only(sheet: Sheet, boxes: list[Box]) -> tuple[Sheet, list[int]]:
     """A sheet of these boxes' lines alone, one below the other; and the top of each on it."""
     gap = max(round(_MARGIN_INCHES * sheet.dpi), 1)
     rows = [(max(int(box.y0) - gap // 4, 0), min(int(box.y1) + gap // 4 + 1, len(sheet.pixels))) for box in boxes]
-    white = _white_of(sheet.pixels)
+    white = white_of(sheet.pixels)
     pieces = [np.full((gap, sheet.pixels.shape[1]), white, np.uint8)]
     tops = []
     for first, last in rows:
@@ -156,7 +156,7 @@ def _in_columns(sheet: Sheet) -> Sheet:
     degrees = skew_of(ink)
     if degrees:
         shear = Shear.by(degrees, width=sheet.pixels.shape[1], height=sheet.pixels.shape[0])
-        sheet = replace(sheet, pixels=shear.done(sheet.pixels, _white_of(sheet.pixels)), shear=shear)
+        sheet = replace(sheet, pixels=shear.done(sheet.pixels, white_of(sheet.pixels)), shear=shear)
         ink = ink_of(sheet.pixels, sheet.dpi)
     strips = tuple(_strips_of(ink, sheet))
     height = sum(strip.bottom - strip.top for strip in strips)
@@ -180,14 +180,14 @@ def _laid_out(sheet: Sheet, strips: tuple[Strip, ...]) -> Grey:
     width = max(strip.right - strip.left for strip in strips)
     last = strips[-1]
     height = last.sheet_top + last.bottom - last.top + strips[0].sheet_top
-    pixels = np.full((height, width), _white_of(sheet.pixels), np.uint8)
+    pixels = np.full((height, width), white_of(sheet.pixels), np.uint8)
     for strip in strips:
         part = sheet.pixels[strip.top : strip.bottom, strip.left : strip.right]
         pixels[strip.sheet_top : strip.sheet_top + len(part), : part.shape[1]] = part
     return pixels
 
 
-def _white_of(pixels: Grey) -> int:
+def white_of(pixels: Grey) -> int:
     """The shade of the paper."""
     return int(np.percentile(pixels[::_EVERY, ::_EVERY], 90))
 

@@ -5,11 +5,22 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from typing import Protocol
 
 from sluice_common.errors import CrashError, ExtractionTimeout
 from sluice_extractor.parsing.media import Picture
-from sluice_extractor.recognition.sheets import Box, Grey, Sheet, lines_only, sheet_of
+from sluice_extractor.recognition.mixed_words import (
+    HANGUL,
+    HANGUL_MODELS,
+    PLAIN_HANGUL,
+    SURE,
+    MixedWord,
+    mixed_words_of,
+    rests_only,
+    with_word,
+)
+from sluice_extractor.recognition.sheets import Box, Grey, Sheet, lines_only, sheet_of, white_of
 from sluice_extractor.recognition.words import Line, Word, parse_words
 from sluice_extractor.sandbox import Program, Sandbox
 
@@ -19,10 +30,8 @@ _ORIENTATION_DATA = "osd"
 _ROTATE = re.compile(r"^Rotate: (90|180|270)$", re.MULTILINE)
 _DOUBTFUL = 65.0
 """Of the right way up, the mean of a readable page is near 90; of a page that is upside down it is below 50."""
-_HANGUL = re.compile("[\uac00-\ud7a3]")
 _LATIN = re.compile("[A-Za-z]")
-_PLAIN_HANGUL = re.compile("[(\\[\"'\u2018\u201c]?[\uac00-\ud7a3]+[)\\]\"'\u2019\u201d.,:;!?]*")
-_SURE = 60.0
+_SHAKY = 80.0
 _OVERLAP = 0.6
 
 
@@ -59,7 +68,7 @@ class Tesseract:
     """Without arguments; its time is that for one picture, however often it looks at it."""
     languages: tuple[str, ...]
     korean: str | None = None
-    """Which of the languages has Hangul."""
+    """The model that reads Hangul by itself, where Korean is one of the languages."""
     knows_orientation: bool = True
 
     def recognise(self, picture: Picture, is_wanted: Callable[[], bool]) -> Recognised:
@@ -78,7 +87,7 @@ class Tesseract:
 
     def _recognise(self, sheet: Sheet, run: "_Run") -> Recognised:
         lines = self._lines_of(sheet, _ONE_COLUMN, self.languages, run)
-        if self.korean and len(self.languages) > 1:
+        if self.korean and not HANGUL_MODELS.issuperset(self.languages):
             lines = self._with_hangul(lines, sheet, run)
         return Recognised(tuple(_in_picture(line, sheet) for line in lines))
 
@@ -87,21 +96,36 @@ class Tesseract:
 
         With several languages Tesseract takes the surest reading of each word, and English is too sure of itself.
         """
-        if not self.korean or not any(_HANGUL.search(line.text) for line in lines):
-            return lines
-        doubted = [at for at, line in enumerate(lines) if any(map(_may_be_hangul, line.words))]
-        if not doubted:
+        doubted = [at for at, line in enumerate(lines) if any(map(_is_doubtful, line.words))]
+        if not doubted or not self.korean or not any(HANGUL.search(line.text) for line in lines):
             return lines
         below, tops = lines_only(sheet, [lines[at].box for at in doubted])
         try:
-            korean = self._lines_of(below, _ONE_BLOCK, (self.korean,), run)
+            korean = [word for line in self._lines_of(below, _ONE_BLOCK, (self.korean,), run) for word in line.words]
+            beside = [_between(korean, top, end) for top, end in pairwise([*tops, len(below.pixels)])]
+            known = self._mixed_words(below, beside, run)
         except CrashError:
             return lines
-        words = [word for line in korean for word in line.words]
-        for at, top, bottom in zip(doubted, tops, [*tops[1:], len(below.pixels)], strict=True):
-            beside = [word for word in words if top <= (word.box.y0 + word.box.y1) / 2 < bottom]
-            lines[at] = replace(lines[at], words=tuple(_in_hangul(lines[at].words, beside)))
+        for at, words, mixed in zip(doubted, beside, known, strict=True):
+            found = lines[at].words
+            for word, text in mixed:
+                found = with_word(found, word, text)
+            lines[at] = replace(lines[at], words=tuple(_in_hangul(found, words)))
         return lines
+
+    def _mixed_words(
+        self, below: Sheet, lines: Sequence[Sequence[Word]], run: "_Run"
+    ) -> list[list[tuple[MixedWord, str]]]:
+        """For each line the words that begin in Latin letters and end in Hangul, and how they are spelt."""
+        mixed = [list(mixed_words_of(words)) for words in lines]
+        every = [word for words in mixed for word in words]
+        if not every:
+            return [[] for _ in lines]
+        rests = replace(below, pixels=rests_only(below.pixels, every, white_of(below.pixels)))
+        others = [language for language in self.languages if language not in HANGUL_MODELS]
+        read = [word for line in self._lines_of(rests, _ONE_BLOCK, others, run) for word in line.words]
+        spelt = [[(word, word.beginning_in(read)) for word in words] for words in mixed]
+        return [[(word, latin + word.ending) for word, latin in words if latin] for words in spelt]
 
     def _lines_of(self, sheet: Sheet, mode: int, languages: Sequence[str], run: "_Run") -> list[Line]:
         arguments = ("-l", "+".join(languages), "--psm", str(mode), "--dpi", str(round(sheet.dpi)), *_OUTPUTS)
@@ -137,9 +161,17 @@ def _in_picture(line: Line, sheet: Sheet) -> Line:
     return replace(line, words=tuple(replace(word, box=sheet.in_picture(word.box)) for word in line.words))
 
 
+def _is_doubtful(word: Word) -> bool:
+    return _may_be_hangul(word) or (word.confidence < _SHAKY and not HANGUL.search(word.text))
+
+
 def _may_be_hangul(word: Word) -> bool:
     """Whether a word has no Hangul, and is no number either."""
-    return not _HANGUL.search(word.text) and (bool(_LATIN.search(word.text)) or not any(map(str.isdigit, word.text)))
+    return not HANGUL.search(word.text) and (bool(_LATIN.search(word.text)) or not any(map(str.isdigit, word.text)))
+
+
+def _between(words: Sequence[Word], top: float, bottom: float) -> list[Word]:
+    return [word for word in words if top <= (word.box.y0 + word.box.y1) / 2 < bottom]
 
 
 def _in_hangul(words: Sequence[Word], korean: Sequence[Word]) -> list[Word]:
@@ -147,7 +179,7 @@ def _in_hangul(words: Sequence[Word], korean: Sequence[Word]) -> list[Word]:
     taken: list[Word] = []
     for word in words:
         same = [other for other in korean if _overlap(word.box, other.box) > _OVERLAP] if _may_be_hangul(word) else []
-        if same and all(_PLAIN_HANGUL.fullmatch(other.text) and other.confidence >= _SURE for other in same):
+        if same and all(PLAIN_HANGUL.fullmatch(other.text) and other.confidence >= SURE for other in same):
             first, *rest = (replace(other, box=_level_with(other.box, word.box)) for other in same)
             taken += [replace(first, stands_apart=word.stands_apart), *rest]
         else:

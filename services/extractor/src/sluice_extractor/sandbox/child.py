@@ -108,6 +108,7 @@ def _read(order: ChildOrder, frames: FrameWriter, held: list[str]) -> None:
         page_range=order.page_range,
         outline=order.outline,
         wants_sound=order.wants_sound,
+        wants_colour=order.wants_colour,
         max_audio_s=order.max_audio_s,
         max_pages=order.max_pages,
         max_text_chars=order.max_text_chars,

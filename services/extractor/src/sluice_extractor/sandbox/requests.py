@@ -59,6 +59,8 @@ class ReadRequest:
     """Whether pages shall come with what they hold besides text."""
     wants_sound: bool = False
     """Whether somebody hears the sound of recordings."""
+    wants_colour: bool = False
+    """Whether somebody looks at pictures who sees colours."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,7 @@ class ChildOrder(BaseModel):
     page_range: PageRange | None
     outline: list[OutlineEntry] | None
     wants_sound: bool
+    wants_colour: bool
     max_audio_s: float
     max_pages: int
     max_text_chars: int
@@ -169,6 +172,7 @@ def order_for(request: ReadRequest, limits: ReadLimits, part: Part) -> ChildOrde
         page_range=part.page_range,
         outline=part.outline,
         wants_sound=request.wants_sound,
+        wants_colour=request.wants_colour,
         max_audio_s=limits.max_audio_s,
         max_pages=limits.max_pages,
         max_text_chars=limits.max_text_chars,

@@ -1,0 +1,1 @@
+"""Figures in words: what a model that sees says of them."""
