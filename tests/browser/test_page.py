@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 from unit.extractor.hostile_files import one_page, stream
+from unit.extractor.scans import looks_of, scanned
+from unit.extractor.scans import written as written_page
 
 READY_MS = 60_000
 
@@ -69,6 +71,24 @@ def test_chosen_files_are_uploaded_too(visit, tmp_path):
     visit.open().upload(written(tmp_path, name, unique("Chosen with the button.")))
 
     ends_as(visit, name, "ready")
+    assert visit.complaints == []
+
+
+def test_a_scan_is_read_once_that_is_ticked_as_its_remedy_says(visit, tmp_path):
+    scan = tmp_path / f"scan-{uuid.uuid4().hex[:8]}.pdf"
+    scan.write_bytes(scanned([looks_of(written_page([f"The weir is {uuid.uuid4().hex[:8]}."]), dpi=100)]))
+    page = visit.open()
+    page.upload(scan)
+    row = ends_as(visit, scan.name, "failed")
+    expect(row).to_contain_text("multimodal=true")
+
+    visit.page.get_by_label("Also read pictures and scans").check()
+    page.upload(scan)
+
+    # Where there is no Tesseract it fails once more, with the remedy to install that.
+    expect(row).not_to_contain_text("multimodal=true", timeout=READY_MS)
+    expect(row).to_have_attribute("data-status", re.compile("ready|failed"), timeout=READY_MS)
+    expect(row).not_to_contain_text("multimodal=true")
     assert visit.complaints == []
 
 

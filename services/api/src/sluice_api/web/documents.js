@@ -316,7 +316,7 @@ function queueUpload(file, collection) {
   };
   row.show(start);
   byId("document-list").prepend(row.node);
-  waiting.push({ row, file, collection, start });
+  waiting.push({ row, file, into: { collection, withPictures: byId("upload-pictures").checked }, start });
 }
 
 function uploadNext() {
@@ -326,10 +326,10 @@ function uploadNext() {
   }
 }
 
-async function uploadOne({ row, file, collection, start }) {
+async function uploadOne({ row, file, into, start }) {
   uploading += 1;
   say(word("said_uploading", { name: start.name }));
-  const sending = upload(file, collection, (percent) => row.show({ ...start, progress: { percent } }));
+  const sending = upload(file, into, (percent) => row.show({ ...start, progress: { percent } }));
   row.abort = () => {
     sending.abort();
     row.remove();

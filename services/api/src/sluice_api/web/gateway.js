@@ -77,7 +77,7 @@ export async function pageImage(documentId, page, signal) {
 }
 
 /** Upload with real progress, which fetch does not tell. */
-export function upload(file, collection, onProgress) {
+export function upload(file, { collection, withPictures }, onProgress) {
   const request = new XMLHttpRequest();
   const done = new Promise((resolve, reject) => {
     request.upload.addEventListener("progress", (event) => {
@@ -92,6 +92,7 @@ export function upload(file, collection, onProgress) {
   const form = new FormData();
   // Fields before the file: the gateway knows where it belongs before its first byte.
   if (collection) form.append("collection", collection);
+  if (withPictures) form.append("multimodal", "true");
   form.append("file", file, file.name.normalize("NFC"));
   request.send(form);
   return { done, abort: () => request.abort() };
