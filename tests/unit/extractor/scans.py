@@ -23,11 +23,13 @@ Grey = NDArray[np.uint8]
 
 
 def require_tesseract() -> None:
-    """Install Tesseract with English and Korean, where that is allowed; else skip, and fail in CI."""
+    """Install Tesseract with English, Korean and Hangul, where that is allowed; else skip, and fail in CI."""
     require_programs({"tesseract": "tesseract-ocr"})
     listed = subprocess.run([shutil.which("tesseract"), "--list-langs"], capture_output=True, text=True, check=True)
-    if not {"eng", "kor"} <= set(listed.stdout.split()):
+    if not {"eng", "kor"} <= (languages := set(listed.stdout.split())):
         require_programs({"kor.traineddata": "tesseract-ocr-kor"})
+    if not {"Hangul", "script/Hangul"} & languages:
+        require_programs({"Hangul.traineddata": "tesseract-ocr-script-hang"})
 
 
 def written(lines: Sequence[str], *, size: int = 14) -> bytes:

@@ -10,7 +10,8 @@ from sluice_extractor.sandbox import ReadLimits, ReadRequest, Sandbox
 pytestmark = pytest.mark.corpus
 
 LIMITS = ReadLimits(1 << 30, 60, 5, 120, 5_000, 50_000_000)
-REFUSED_FORMATS = {"doc", "ppt", "bin", "png", "jpg", "jpeg", "tiff"}
+REFUSED_FORMATS = {"doc", "ppt", "bin"}
+PICTURES = {"png", "jpg", "jpeg", "tiff"}
 RECORDINGS = {"wav", "mp3", "m4a", "ogg", "flac"}
 """Their text is made of what is measured, by the extractor itself: see `audio_outcomes.tsv`."""
 
@@ -70,6 +71,12 @@ def test_formats_without_a_reader_are_refused_as_such(manifest, endings):
     refused = [row for row in manifest if row["type"] in REFUSED_FORMATS]
 
     assert {endings[row["path"]] for row in refused} == {FailureCode.UNSUPPORTED_FORMAT}
+
+
+def test_pictures_want_text_recognition(manifest, endings):
+    pictures = [row for row in manifest if row["type"] in PICTURES]
+
+    assert {endings[row["path"]] for row in pictures} == {FailureCode.OCR_REQUIRED}
 
 
 def test_every_odd_encoding_is_decoded_whole(corpus, manifest):
