@@ -21,6 +21,7 @@ from sluice_common.contract import EmbedBatch, ExtractDocument
 from sluice_common.documents import NewDocument
 from sluice_common.errors import DatabaseUnavailable
 from sluice_common.jobs import Pings
+from sluice_common.page_images import PageImages
 from sluice_common.settings import ChunkingSettings, ExtractionSettings, OcrSettings, TranscriptionSettings
 from sluice_common.status import State
 from sluice_common.transcripts import Transcripts
@@ -57,6 +58,7 @@ class Stage:
         self.deps = ExtractorDeps(
             documents=protocol.documents,
             batches=protocol.batches,
+            page_images=PageImages(protocol.database),
             objects=objects,
             sandbox=sandbox,
             enrichments=(),

@@ -42,6 +42,7 @@ from sluice_common.hits import Hits
 from sluice_common.idempotency import Idempotency
 from sluice_common.jobs import Pings
 from sluice_common.keys import Keys, Scope
+from sluice_common.page_images import PageImages
 from sluice_common.settings import DatabaseSettings
 from sluice_common.testing import FakeEmbeddings
 from sluice_common.times import Times
@@ -122,6 +123,7 @@ def deps_for(settings: ApiSettings, database: Database) -> ApiDeps:
         documents=Documents(database, TIMES),
         batches=Batches(database, TIMES),
         catalogue=Catalogue(database),
+        page_images=PageImages(database),
         hits=Hits(database),
         collections=Collections(database),
         keys=Keys(database),

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from typing import Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import redis
 from redis.sentinel import Sentinel
@@ -28,17 +28,18 @@ class Watched:
     @classmethod
     def of(cls, url: str) -> Self:
         """The address in its pieces; the settings have checked its form."""
-        parts = urlsplit(url)
-        credentials, _, hosts = parts.netloc.rpartition("@")
+        scheme, _, address = url.partition("://")  # urlsplit takes a list of hosts with brackets for a bad address
+        netloc, _, path = address.partition("/")
+        credentials, _, hosts = netloc.rpartition("@")
         username, _, password = credentials.partition(":")
-        name, _, database = parts.path.strip("/").partition("/")
+        name, _, database = path.strip("/").partition("/")
         return cls(
             sentinels=tuple(_address_of(host) for host in hosts.split(",")),
             name=name,
             database=int(database or 0),
             username=unquote(username) or None,
             password=unquote(password) or None,
-            is_encrypted=parts.scheme.startswith("rediss"),
+            is_encrypted=scheme.startswith("rediss"),
         )
 
 
