@@ -251,7 +251,7 @@ def test_a_key_of_another_tenant_sees_nothing(stack, http, collection):
     document = ready(http, b"A secret of this tenant.", collection=collection)
     other = key_of_tenant(stack, f"other-{collection}")
 
-    with httpx.Client(base_url=stack.url, headers={"Authorization": f"Bearer {other}"}) as stranger:
+    with httpx.Client(base_url=stack.url, headers={"Authorization": f"Bearer {other}"}, timeout=60) as stranger:
         assert stranger.get(f"/v1/documents/{document['id']}").status_code == 404
         assert search(stranger, "secret of this tenant") == []
 
@@ -320,7 +320,7 @@ def test_a_wrong_request_gets_a_clear_problem(http, case):
 
 def upload_with_key(http, key: str) -> httpx.Response:
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    return httpx.post(http.base_url.join("/v1/documents"), files={"file": ("a.txt", b"x")}, headers=headers)
+    return httpx.post(http.base_url.join("/v1/documents"), files={"file": ("a.txt", b"x")}, headers=headers, timeout=60)
 
 
 NAMES = {

@@ -94,7 +94,7 @@ class Gateway:
     def client(self, *scopes: Scope, **key) -> httpx.Client:
         """A client with a new key."""
         headers = {"Authorization": f"Bearer {self.key(*scopes, **key)}"}
-        client = httpx.Client(base_url=self.url, headers=headers, timeout=30, trust_env=False)
+        client = httpx.Client(base_url=self.url, headers=headers, timeout=120, trust_env=False)
         self.clients.append(client)
         return client
 

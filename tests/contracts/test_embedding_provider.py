@@ -39,7 +39,7 @@ def wait_until_healthy(url: str) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
-            httpx.get(url, trust_env=False).raise_for_status()
+            httpx.get(url, trust_env=False, timeout=60).raise_for_status()
         except httpx.HTTPError:
             time.sleep(0.02)
         else:
@@ -148,7 +148,7 @@ def test_the_model_has_a_name(provider):
 
 
 def post(server_url: str, **body: object) -> httpx.Response:
-    return httpx.post(f"{server_url}/embeddings", json={"model": "wordllama-256", **body}, trust_env=False)
+    return httpx.post(f"{server_url}/embeddings", json={"model": "wordllama-256", **body}, trust_env=False, timeout=60)
 
 
 def test_the_local_server_answers_floats_unless_base64_is_asked_for(server_url):
@@ -162,7 +162,7 @@ def test_the_local_server_answers_floats_unless_base64_is_asked_for(server_url):
 
 
 def test_the_local_server_names_its_model(server_url):
-    assert httpx.get(f"{server_url}/models", trust_env=False).json()["data"][0]["id"] == "wordllama-256"
+    assert httpx.get(f"{server_url}/models", trust_env=False, timeout=60).json()["data"][0]["id"] == "wordllama-256"
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_the_local_server_says_what_is_wrong_in_the_shape_of_openai(server_url, 
 
 
 def test_the_local_server_refuses_what_is_no_json(server_url):
-    answer = httpx.post(f"{server_url}/embeddings", content=b"{", trust_env=False)
+    answer = httpx.post(f"{server_url}/embeddings", content=b"{", trust_env=False, timeout=60)
 
     assert answer.status_code == 400
     assert answer.json()["error"]["message"]

@@ -34,14 +34,14 @@ def ready_answer(gateway, status: str) -> httpx.Response:
     """What `/readyz` says once the answer it keeps is forgotten."""
     deadline = time.monotonic() + 10 * KEPT_S
     while True:
-        answer = httpx.get(f"{gateway.url}/readyz", trust_env=False)
+        answer = httpx.get(f"{gateway.url}/readyz", trust_env=False, timeout=60)
         if answer.json()["status"] == status:
             return answer
         assert time.monotonic() < deadline, answer.text
 
 
 def test_liveness_asks_nobody_and_needs_no_key(gateway):
-    answer = httpx.get(f"{gateway.url}/livez", trust_env=False)
+    answer = httpx.get(f"{gateway.url}/livez", trust_env=False, timeout=60)
 
     assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
 
@@ -120,6 +120,8 @@ def test_many_probes_ask_the_parts_once():
 
 def test_metrics_are_not_served_here(gateway):
     with ThreadPoolExecutor(4) as pool:
-        statuses = set(pool.map(lambda _: httpx.get(f"{gateway.url}/metrics", trust_env=False).status_code, range(4)))
+        statuses = set(
+            pool.map(lambda _: httpx.get(f"{gateway.url}/metrics", trust_env=False, timeout=60).status_code, range(4))
+        )
 
     assert statuses == {401}

@@ -44,7 +44,7 @@ def started(environment: dict[str, str], folder) -> subprocess.Popen:
 
 def is_alive(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/livez").status_code == 200
+        return httpx.get(f"{url}/livez", timeout=60).status_code == 200
     except httpx.TransportError:
         return False
 

@@ -202,7 +202,7 @@ def test_an_upload_that_is_too_large_is_refused_by_its_announced_length(proxy, s
 def test_a_gateway_that_is_away_is_answered_503_as_a_problem(tmp_path):
     tmp_path.chmod(0o755)
     with open_proxy(tmp_path, "http://127.0.0.1:9") as proxy:
-        answer = httpx.get(f"{proxy.url}/readyz", verify=proxy.tls)
+        answer = httpx.get(f"{proxy.url}/readyz", verify=proxy.tls, timeout=60)
 
     assert answer.status_code == 503
     assert answer.headers["retry-after"] == "2"
@@ -223,7 +223,7 @@ def test_a_document_keeps_its_korean_name(browser):
 def test_what_clients_say_about_their_address_is_not_passed_on(mirrored):
     spoofed = {"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "gopher"}
 
-    reached = httpx.get(f"{mirrored.url}/livez", verify=mirrored.tls, headers=spoofed).json()["headers"]
+    reached = httpx.get(f"{mirrored.url}/livez", verify=mirrored.tls, headers=spoofed, timeout=60).json()["headers"]
 
     assert (reached["x-forwarded-for"], reached["x-forwarded-proto"]) == ("127.0.0.1", "https")
 
@@ -245,7 +245,7 @@ def test_a_websocket_goes_through_with_its_ticket_and_its_subprotocol(mirrored):
 def test_only_a_document_has_a_websocket(mirrored):
     asked = {"Connection": "Upgrade", "Upgrade": "websocket"}
 
-    reached = httpx.get(f"{mirrored.url}/v1/search", verify=mirrored.tls, headers=asked).json()["headers"]
+    reached = httpx.get(f"{mirrored.url}/v1/search", verify=mirrored.tls, headers=asked, timeout=60).json()["headers"]
 
     assert "upgrade" not in reached
 
@@ -253,7 +253,7 @@ def test_only_a_document_has_a_websocket(mirrored):
 def test_the_log_of_refusals_has_neither_keys_nor_names(tmp_path):
     tmp_path.chmod(0o755)
     with open_proxy(tmp_path, "http://127.0.0.1:9") as proxy:
-        answers = httpx.get(f"{proxy.url}/v1/documents?name=a-name-of-mine", verify=proxy.tls)
+        answers = httpx.get(f"{proxy.url}/v1/documents?name=a-name-of-mine", verify=proxy.tls, timeout=60)
         text = (proxy.folder / "access.log").read_text(encoding="utf-8") + proxy.log()
 
     assert answers.status_code == 503

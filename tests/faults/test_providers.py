@@ -100,7 +100,7 @@ def metric(stack: LocalStack, name: str) -> float:
     total = 0.0
     for process in stack.processes():
         if process.name.startswith("embedder"):
-            lines = httpx.get(f"{process.url}/metrics", trust_env=False).text.splitlines()
+            lines = httpx.get(f"{process.url}/metrics", trust_env=False, timeout=60).text.splitlines()
             total += sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
     return total
 

@@ -57,7 +57,7 @@ def wipe(stack: LocalStack) -> None:
     """Drop every collection of Qdrant's, as somebody who replaces it."""
     settings = stack.environment_of("reconciler")
     headers = {"api-key": settings["SLUICE_QDRANT__API_KEY"]}
-    with httpx.Client(base_url=settings["SLUICE_QDRANT__URL"], headers=headers) as qdrant:
+    with httpx.Client(base_url=settings["SLUICE_QDRANT__URL"], headers=headers, timeout=60) as qdrant:
         for collection in qdrant.get("/collections").json()["result"]["collections"]:
             qdrant.delete(f"/collections/{collection['name']}").raise_for_status()
 

@@ -30,7 +30,7 @@ MAX_TRIES, MAX_LOSSES, BATCH_TRIES = 2, 3, 3
 ROUNDS_TO_SETTLE = 40
 
 _EMPTY = """
-    TRUNCATE documents, originals, runs, batches, chunks, document_events, jobs;
+    TRUNCATE documents, originals, runs, batches, chunks, document_events, jobs CASCADE;
     ALTER SEQUENCE runs_id_seq RESTART;
     UPDATE keeper SET redis_run = '', redis_seq = 0, clock_seen_at = NULL
 """

@@ -20,7 +20,7 @@ def answers(status):
 
 
 def test_every_document_is_uploaded_and_three_questions_are_asked(capsys):
-    with Gateway(answers(READY)) as gateway, httpx.Client(base_url=gateway.url) as client:
+    with Gateway(answers(READY)) as gateway, httpx.Client(base_url=gateway.url, timeout=60) as client:
         demo.show(client)
 
     asked = [request for request, _, _ in gateway.requests]
@@ -35,7 +35,7 @@ def test_a_document_that_fails_ends_the_demonstration_with_its_reason():
 
     with (
         Gateway(answers(failed)) as gateway,
-        httpx.Client(base_url=gateway.url) as client,
+        httpx.Client(base_url=gateway.url, timeout=60) as client,
         pytest.raises(demo.DemoFailed, match="is failed: The document is empty"),
     ):
         demo.show(client)
