@@ -10,9 +10,8 @@ A_RUN_OF_ITS_OWN = "containers"
 
 
 def test_every_file_of_tests_stands_in_one_lane():
-    folders = [
-        folder for lane in runpy.run_path(str(ROOT / "scripts/run_tests.py"))["LANES"].values() for folder in lane
-    ]
+    lanes = runpy.run_path(str(ROOT / "scripts/run_tests.py"))["LANES"]
+    folders = [folder for lane in lanes.values() for run in lane for folder in run]
     run = Counter(path for folder in folders for path in files_under(ROOT / folder))
 
     assert run == Counter(files_under(ROOT / "tests"))
