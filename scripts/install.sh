@@ -69,7 +69,7 @@ if ! fits .venv/bin/python; then
     echo "making .venv with $("$python" --version)"
     make_environment "$python"
 fi
-echo "installing the packages of requirements.lock (0.9 GB; once)"
+echo "installing the packages of requirements.lock (1.4 GB; once)"
 install --require-hashes -r requirements.lock
 editables=
 for package in $packages; do
