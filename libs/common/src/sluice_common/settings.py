@@ -27,6 +27,15 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_unset(cls, values: Any) -> Any:  # whatever was given
+        """Where settings are passed on by name, such as in Compose, what nobody set is empty."""
+        if not isinstance(values, Mapping):
+            return values
+        unset = {name for name, field in cls.model_fields.items() if field.default is None}
+        return {name: value for name, value in values.items() if value != "" or name not in unset}
+
 
 class DatabaseSettings(Section):
     url: str = Field(description="PostgreSQL, as `postgresql://user:password@host:port/database`.")
@@ -184,12 +193,6 @@ class TranscriptionSettings(Section):
     piece_s: float = Field(default=300, ge=20, le=1200, description="Longest piece of a recording in one request.")
     max_in_flight: int = Field(default=2, ge=1, le=32, description="Pieces of one recording under way at once.")
 
-    @field_validator("base_url", "language", mode="before")
-    @classmethod
-    def _empty_is_unset(cls, value: object) -> object:
-        """Where settings are passed on by name, such as in Compose, what nobody set is empty."""
-        return None if value == "" else value
-
 
 class OcrSettings(Section):
     enabled: Literal["auto", "on", "off"] = Field(
@@ -206,12 +209,6 @@ class OcrSettings(Section):
     )
     memory_bytes: int = Field(default=2**30, ge=256 * 2**20, description="Address space for one picture.")
     wall_clock_s: float = Field(default=30, gt=0, le=3600, description="Time for one picture.")
-
-    @field_validator("at_once", mode="before")
-    @classmethod
-    def _empty_is_unset(cls, value: object) -> object:
-        """Where settings are passed on by name, such as in Compose, what nobody set is empty."""
-        return None if value == "" else value
 
 
 class VisionSettings(Section):
@@ -231,12 +228,6 @@ class VisionSettings(Section):
     )
     max_figures: int = Field(default=20, ge=1, le=1000, description="Figures of one document that are described.")
     max_in_flight: int = Field(default=2, ge=1, le=32, description="Figures of one document under way at once.")
-
-    @field_validator("base_url", mode="before")
-    @classmethod
-    def _empty_is_unset(cls, value: object) -> object:
-        """Where settings are passed on by name, such as in Compose, what nobody set is empty."""
-        return None if value == "" else value
 
 
 class EmbedderSettings(Section):

@@ -41,8 +41,7 @@ __all__ = [
 ]
 
 UNREAD_PAGES = frozenset({"page_unreadable", "page_not_read"})
-"""Warnings on pages whose text is missing."""
-"""The warning that names a page, in its member `page`, whose text is missing."""
+"""The warnings that name a page, in their member `page`, whose text is missing."""
 
 _JOB_STATUSES = {
     State.QUEUED: "pending",

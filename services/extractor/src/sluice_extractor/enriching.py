@@ -1,15 +1,18 @@
 """Turns what pages hold besides text into text, while they pass."""
 
+import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 from uuid import UUID
 
-from sluice_common.errors import OCR_NOT_INSTALLED, PICTURES_NOT_READ, NoText, OcrRequired, PermanentError
+from sluice_common.errors import OCR_NOT_INSTALLED, PICTURES_NOT_READ, LeaseLost, NoText, OcrRequired, PermanentError
 from sluice_extractor.parsing.page import IMAGES_NOT_READ, PAGE_NOT_READ, TEXT_GARBLED, Page, Remark
 
 _MOST_NAMED_PAGES = 1000
+_LOOK_S = 0.2
 
 
 @dataclass
@@ -83,3 +86,17 @@ def enriched(
     for enrichment in enrichments:
         pages = enrichment.enriched(pages, findings)
     yield from pages
+
+
+def pause(seconds: float, is_stopped: Callable[[], bool]) -> None:
+    """Wait before a provider is asked again.
+
+    Raises:
+        LeaseLost: *is_stopped*, which is asked several times a second, said that nobody waits any more.
+    """
+    until = time.monotonic() + seconds
+    nothing = threading.Event()
+    while (left_s := until - time.monotonic()) > 0:
+        if is_stopped():
+            raise LeaseLost("nobody waits for the document any more")
+        nothing.wait(min(left_s, _LOOK_S))

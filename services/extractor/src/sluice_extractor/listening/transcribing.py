@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass, field, replace
 import numpy as np
 import structlog
 
-from sluice_common.errors import LeaseLost, RateLimited, TranscriptionRejected, TranscriptionUnavailable
+from sluice_common.errors import RateLimited, TranscriptionRejected, TranscriptionUnavailable
 from sluice_common.ports import Spoken, Transcript, TranscriptionProvider
 from sluice_common.transcripts import Transcripts
-from sluice_extractor.enriching import Findings
+from sluice_extractor.enriching import Findings, pause
 from sluice_extractor.metrics import ExtractionMetrics
 from sluice_extractor.parsing.cleaning import clean_line
 from sluice_extractor.parsing.media import Recording, Sound
@@ -32,7 +32,6 @@ _SHORTEST_S = 0.1
 _LEAST_HALVED_S = 20.0
 _PAUSES_S = (1.0, 3.0)
 _LONGEST_PAUSE_S = 5.0
-_LOOK_S = 0.2
 
 
 class NoTranscription:
@@ -158,7 +157,7 @@ class Transcription:
                 asked_s = error.retry_after_s if isinstance(error, RateLimited) else None
                 if pause_s is None or (asked_s or 0) > _LONGEST_PAUSE_S:
                     raise
-                _wait(pause_s if asked_s is None else asked_s, is_stopped)
+                pause(pause_s if asked_s is None else asked_s, is_stopped)
         raise AssertionError("the last pause is none")
 
 
@@ -273,14 +272,6 @@ def _wav_of(piece: Piece) -> bytes:
         file.setparams((1, 2, piece.rate, 0, "NONE", ""))
         file.writeframes(piece.samples)
     return written.getvalue()
-
-
-def _wait(seconds: float, is_stopped: Callable[[], bool]) -> None:
-    pause = threading.Event()
-    for _ in range(max(1, round(seconds / _LOOK_S))):
-        if is_stopped():
-            raise LeaseLost("nobody waits for the transcript any more")
-        pause.wait(_LOOK_S)
 
 
 def _without_sound(page: Page) -> Page:

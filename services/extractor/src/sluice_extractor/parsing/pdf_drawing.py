@@ -1,19 +1,16 @@
 """Draws pages of PDFs as people see them, with PDFium."""
 
-import ctypes
 import math
 
 import pypdfium2.raw as pdfium  # type: ignore[import-untyped]  # generated bindings, without types
 
 from sluice_common.errors import CorruptDocument, DocumentTooLarge
 from sluice_extractor.parsing.media import Picture
+from sluice_extractor.parsing.pdf_canvas import Canvas, pixels_of
 
 MOST_PIXELS = 8_000_000
 """Of one drawing; a page that would have more is drawn with fewer pixels per inch."""
 _POINTS_PER_INCH = 72
-_CHANNELS = 3
-_WHITE = 0xFFFFFFFF
-_FLAGS = pdfium.FPDF_ANNOT | pdfium.FPDF_REVERSE_BYTE_ORDER
 
 
 def draw(page: pdfium.FPDF_PAGE, form: pdfium.FPDF_FORMHANDLE | None, dpi: float) -> Picture:
@@ -26,18 +23,11 @@ def draw(page: pdfium.FPDF_PAGE, form: pdfium.FPDF_FORMHANDLE | None, dpi: float
     width_pt, height_pt = pdfium.FPDF_GetPageWidthF(page), pdfium.FPDF_GetPageHeightF(page)
     dpi = _affordable(width_pt, height_pt, dpi)
     width, height = (max(round(side * dpi / _POINTS_PER_INCH), 1) for side in (width_pt, height_pt))
-    pixels = (ctypes.c_ubyte * (width * height * _CHANNELS))()
-    bitmap = pdfium.FPDFBitmap_CreateEx(width, height, pdfium.FPDFBitmap_BGR, pixels, width * _CHANNELS)
-    if not bitmap:
+    canvas = Canvas(width, height, whole=(width, height), in_colour=True)
+    pixels = pixels_of(page, canvas, flags=pdfium.FPDF_ANNOT, form=form)
+    if pixels is None:
         raise CorruptDocument("PDFium makes no picture of it")
-    try:
-        pdfium.FPDFBitmap_FillRect(bitmap, 0, 0, width, height, _WHITE)
-        pdfium.FPDF_RenderPageBitmap(bitmap, page, 0, 0, width, height, 0, _FLAGS)
-        if form:
-            pdfium.FPDF_FFLDraw(form, bitmap, page, 0, 0, width, height, 0, _FLAGS)
-    finally:
-        pdfium.FPDFBitmap_Destroy(bitmap)
-    return Picture(bytes(pixels), width, height, _CHANNELS, 0, is_whole_page=True, dpi=dpi)
+    return Picture(pixels, width, height, canvas.channels, 0, is_whole_page=True, dpi=dpi)
 
 
 def _affordable(width_pt: float, height_pt: float, dpi: float) -> float:

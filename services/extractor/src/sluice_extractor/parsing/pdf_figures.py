@@ -17,6 +17,7 @@ from sluice_extractor.parsing.figures import (
 from sluice_extractor.parsing.media import Picture
 from sluice_extractor.parsing.original import FigureAllowance, Original
 from sluice_extractor.parsing.page import IMAGES_NOT_READ, Page, Remark, TextSpan
+from sluice_extractor.parsing.pdf_canvas import Canvas, pixels_of
 from sluice_extractor.parsing.pdf_lines import PageFrame, shown_rect
 from sluice_extractor.parsing.picture_decoding import MOST_PIXELS
 
@@ -242,20 +243,13 @@ def _rendered(figure: _Figure, page: pdfium.FPDF_PAGE, *, in_colour: bool) -> Pi
     dpi = min(figure.dpi, (MOST_FIGURE_PIXELS / inches2) ** 0.5)
     scale = dpi / _POINTS_PER_INCH
     width, height = max(round(rect.width * scale), 1), max(round(rect.height * scale), 1)
-    channels, flags = (3, pdfium.FPDF_REVERSE_BYTE_ORDER) if in_colour else (1, 0)
-    kind = pdfium.FPDFBitmap_BGR if in_colour else pdfium.FPDFBitmap_Gray
-    pixels = ctypes.create_string_buffer(width * height * channels)
-    bitmap = pdfium.FPDFBitmap_CreateEx(width, height, kind, pixels, width * channels)
-    if not bitmap:
+    whole = [round(side * scale) for side in (pdfium.FPDF_GetPageWidthF(page), pdfium.FPDF_GetPageHeightF(page))]
+    start = (round(rect.x0 * scale), round(rect.y0 * scale))
+    canvas = Canvas(width, height, (whole[0], whole[1]), start, in_colour)
+    pixels = pixels_of(page, canvas)
+    if pixels is None:
         return None
-    try:
-        pdfium.FPDFBitmap_FillRect(bitmap, 0, 0, width, height, 0xFFFFFFFF)
-        whole = (round(side * scale) for side in (pdfium.FPDF_GetPageWidthF(page), pdfium.FPDF_GetPageHeightF(page)))
-        start = (-round(rect.x0 * scale), -round(rect.y0 * scale))
-        pdfium.FPDF_RenderPageBitmap(bitmap, page, *start, *whole, 0, flags)
-    finally:
-        pdfium.FPDFBitmap_Destroy(bitmap)
-    return Picture(pixels.raw, width, height, channels, at=0, dpi=dpi, rect=(rect.x0, rect.y0, rect.x1, rect.y1))
+    return Picture(pixels, width, height, canvas.channels, at=0, dpi=dpi, rect=(rect.x0, rect.y0, rect.x1, rect.y1))
 
 
 def _place_of(rect: _Rect, page: Page) -> int:

@@ -1,18 +1,17 @@
 """Pages of a PDF as pictures, for those that are read by what they look like."""
 
-import ctypes
 import math
 
 import pypdfium2.raw as pdfium  # type: ignore[import-untyped]  # generated bindings, without types
 
 from sluice_extractor.parsing.media import Picture
+from sluice_extractor.parsing.pdf_canvas import Canvas, pixels_of
 
 _DPI = 300.0
 _LEAST_DPI = 36.0
 _POINTS_PER_INCH = 72.0
 _MOST_PIXELS = 32_000_000
 _LONGEST_SIDE = 32_000
-_WHITE = 0xFFFFFFFF
 
 
 def is_read_as_picture(page: pdfium.FPDF_PAGE, text: str) -> bool:
@@ -32,7 +31,7 @@ def picture_of(page: pdfium.FPDF_PAGE) -> Picture | None:
     if dpi < _LEAST_DPI:
         return None
     width, height = (max(round(side * dpi / _POINTS_PER_INCH), 1) for side in (width_pt, height_pt))
-    pixels = _drawn(page, width, height)
+    pixels = pixels_of(page, Canvas(width, height, whole=(width, height)))
     if pixels is None or pixels.count(pixels[:1]) == len(pixels):
         return None
     rect = (0.0, 0.0, width_pt, height_pt)
@@ -43,17 +42,3 @@ def _dpi_for(width_pt: float, height_pt: float) -> float:
     by_area = _POINTS_PER_INCH * math.sqrt(_MOST_PIXELS / (width_pt * height_pt))
     by_side = _POINTS_PER_INCH * _LONGEST_SIDE / max(width_pt, height_pt)
     return min(_DPI, by_area, by_side)
-
-
-def _drawn(page: pdfium.FPDF_PAGE, width: int, height: int) -> bytes | None:
-    bitmap = pdfium.FPDFBitmap_CreateEx(width, height, pdfium.FPDFBitmap_Gray, None, 0)
-    if not bitmap:
-        return None
-    try:
-        pdfium.FPDFBitmap_FillRect(bitmap, 0, 0, width, height, _WHITE)
-        pdfium.FPDF_RenderPageBitmap(bitmap, page, 0, 0, width, height, 0, pdfium.FPDF_GRAYSCALE)
-        stride = pdfium.FPDFBitmap_GetStride(bitmap)
-        rows = ctypes.string_at(pdfium.FPDFBitmap_GetBuffer(bitmap), stride * height)
-    finally:
-        pdfium.FPDFBitmap_Destroy(bitmap)
-    return rows if stride == width else b"".join(rows[at : at + width] for at in range(0, len(rows), stride))

@@ -12,11 +12,11 @@ from io import BytesIO
 import structlog
 from PIL import Image
 
-from sluice_common.errors import LeaseLost, RateLimited, VisionRejected, VisionUnavailable
+from sluice_common.errors import RateLimited, VisionRejected, VisionUnavailable
 from sluice_common.ports import VisionProvider
 from sluice_common.settings import VisionSettings
 from sluice_common.transcripts import Transcripts
-from sluice_extractor.enriching import Findings
+from sluice_extractor.enriching import Findings, pause
 from sluice_extractor.metrics import ExtractionMetrics
 from sluice_extractor.parsing.cleaning import clean_line
 from sluice_extractor.parsing.media import Picture
@@ -31,7 +31,6 @@ _LONGEST_SIDE = 1_536
 """Models see no more than that; what is larger is sent smaller."""
 _PAGES_AHEAD = 32
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 16.0
-_LOOK_S = 0.2
 _HOPELESS = frozenset({"vision_refused_credentials", "vision_unknown_model"})
 _NO_ANSWER, _REFUSED = "the provider did not answer", "the provider refused"
 _SCANS = "image/tiff"
@@ -118,21 +117,13 @@ class _Patience:
                 if error.detail_code in _HOPELESS or not self._lasts_for(time.monotonic() - started + wait_s):
                     self.is_used_up = True
                     raise
-                self._wait(wait_s)
+                pause(wait_s, self._is_stopped)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     def _lasts_for(self, seconds: float) -> bool:
         with self._lock:
             self._left_s -= seconds
             return self._left_s >= 0
-
-    def _wait(self, seconds: float) -> None:
-        pause = threading.Event()
-        until = time.monotonic() + seconds
-        while (left_s := until - time.monotonic()) > 0:
-            if self._is_stopped():
-                raise LeaseLost("nobody waits for the description any more")
-            pause.wait(min(left_s, _LOOK_S))
 
 
 @dataclass(frozen=True)
