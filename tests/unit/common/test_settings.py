@@ -31,6 +31,17 @@ def load(monkeypatch, tmp_path):
     return load
 
 
+def test_an_empty_variable_leaves_what_may_be_unset_unset(load):
+    settings = load({**MINIMAL, "SLUICE_BROKER__SENTINEL_PASSWORD": ""})
+
+    assert settings.broker.sentinel_password is None
+
+
+def test_an_empty_variable_is_no_value_where_one_is_needed(load):
+    with pytest.raises(SettingsError, match="SLUICE_TIMES__LEASE_S"):
+        load({**MINIMAL, "SLUICE_TIMES__LEASE_S": ""})
+
+
 def test_the_environment_is_read_by_section(load):
     settings = load({**MINIMAL, "SLUICE_TIMES__LEASE_S": "4"})
 

@@ -248,7 +248,10 @@ def test_no_child_runs_ahead_by_more_than_its_pipe(divided, large):
 
 
 def all_wait(sandbox: Sandbox) -> bool:
-    return all(child.status() == psutil.STATUS_SLEEPING for child in children_of(sandbox))
+    try:
+        return all(child.status() == psutil.STATUS_SLEEPING for child in children_of(sandbox))
+    except psutil.NoSuchProcess:  # one has ended since it was listed
+        return False
 
 
 def test_killing_a_reading_ends_all_its_children_at_once(divided, large):
