@@ -79,7 +79,8 @@ def test_a_scan_is_read_once_that_is_ticked_as_its_remedy_says(visit, tmp_path):
     scan.write_bytes(scanned([looks_of(written_page([f"The weir is {uuid.uuid4().hex[:8]}."]), dpi=100)]))
     page = visit.open()
     page.upload(scan)
-    row = ends_as(visit, scan.name, "failed")
+    ends_as(visit, scan.name, "failed")
+    row = visit.document(scan.name).and_(visit.page.locator("[data-id^=doc_]"))  # and not that of its second upload
     expect(row).to_contain_text("multimodal=true")
 
     visit.page.get_by_label("Also read pictures and scans").check()
