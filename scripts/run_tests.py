@@ -1,13 +1,17 @@
 """Runs every test in two lanes side by side, for many tests wait more than they work: `run_tests.py pytest [...]`.
 
 A lane is several runs of pytest, one after the other: the servers that a run has started end with it, and do not work
-on beside the next. Lines come as they are printed, with the name of their lane.
+on beside the next. Lines come as they are printed, with the name of their lane. When both lanes have ended, what failed
+is run once more with nothing beside it (ADR 0030); what failed, and how, is the last that is printed.
 """
 
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
 
 LANES = {
     "parts": (
@@ -23,31 +27,80 @@ LANES = {
         ("tests/faults/test_faults.py", "tests/faults/test_providers.py"),
     ),
 }
+MAX_REPEATED = 3
+"""More failures than these are no matter of what ran beside them: nothing is repeated then."""
+_KEPT_LINES = 400
+"""Of each failed run, counted from its end."""
+_CACHES = Path("build/test-runs")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of pytest that has ended."""
+
+    folders: str
+    status: int
+    seconds: float
+    lines: Sequence[str]
+
+    @property
+    def failures(self) -> list[str]:
+        """The lines of the short summary that name what failed."""
+        return [line.strip() for line in self.lines if line.startswith(("FAILED ", "ERROR "))]
 
 
 def main(command: Sequence[str]) -> int:
     """Run *command* on all folders; returns the first exit status that is not 0."""
     with ThreadPoolExecutor(len(LANES)) as threads:
-        lanes = list(threads.map(lambda lane: _statuses(lane, command), LANES))
-    failed = {name: status for statuses in lanes for name, status in statuses.items() if status}
-    for name, status in failed.items():
-        print(f"failed, status {status}; its list stands above: {name}")
-    return next(iter(failed.values()), 0)
+        runs = [run for lane in threads.map(lambda lane: list(_lane(lane, command)), LANES) for run in lane]
+    failed = [run for run in runs if run.status]
+    for run in runs:
+        print(f"{run.seconds:6.0f} s, status {run.status}: {run.folders}")
+    if not failed:
+        return 0
+    for run in failed:
+        print(f"\n======== how {run.folders} failed beside the other lane ========")
+        print("".join(run.lines[-_KEPT_LINES:]))
+    return _alone(failed, command)
 
 
-def _statuses(lane: str, command: Sequence[str]) -> dict[str, int]:
-    return {" ".join(folders): _run(lane, [*command, *folders]) for folders in LANES[lane]}
+def _lane(lane: str, command: Sequence[str]) -> Iterator[Run]:
+    return (_run(lane, command, folders) for folders in LANES[lane])
 
 
-def _run(lane: str, command: Sequence[str]) -> int:
+def _alone(failed: Sequence[Run], command: Sequence[str]) -> int:
+    count = sum(len(run.failures) for run in failed)
+    if count > MAX_REPEATED or not all(run.failures for run in failed):
+        return failed[0].status
+    again = [
+        _run("alone", [*command, "--last-failed", "--last-failed-no-failures=none"], run.folders.split())
+        for run in failed
+    ]
+    for run in failed:
+        print("\n".join(f"failed beside the other lane: {line}" for line in run.failures))
+    print(
+        "\n".join(f"failed alone too: {line}" for run in again for line in run.failures) or "none of them failed alone"
+    )
+    return next((run.status for run in again if run.status), 0)
+
+
+def _run(lane: str, command: Sequence[str], folders: Sequence[str]) -> Run:
+    began, lines = time.monotonic(), []
+    cache = _CACHES / folders[0].replace("/", "-")
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8", errors="replace"
+        [*command, "-o", f"cache_dir={cache.resolve()}", *folders],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
     ) as run:
         assert run.stdout is not None
         for line in run.stdout:
+            lines.append(line)
             sys.stdout.write(f"{lane:6} | {line}")  # one write, so that lines of both lanes do not mix
             sys.stdout.flush()
-    return run.returncode
+    return Run(" ".join(folders), run.returncode, time.monotonic() - began, lines)
 
 
 if __name__ == "__main__":
