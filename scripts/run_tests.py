@@ -16,17 +16,27 @@ from pathlib import Path
 LANES = {
     "parts": (
         ("tests/unit", "tests/model", "tests/migrations", "tests/contracts", "tests/architecture"),
-        ("tests/bounds",),
+        ("tests/bounds/test_tables.py", "tests/bounds/test_backlog.py", "tests/bounds/test_large_uploads.py"),
+        ("tests/bounds/test_full_disk.py", "tests/faults/test_copy_outage.py", "tests/faults/test_durability.py"),
         ("tests/faults/tools", "tests/faults/protocol", "tests/faults/planted"),
-        ("tests/faults/test_copy_outage.py", "tests/faults/test_durability.py"),
     ),
     "wholes": (
         ("tests/acceptance", "tests/browser"),
-        ("tests/deploy",),
+        ("tests/deploy/test_files.py", "tests/deploy/test_licences.py", "tests/deploy/test_workflows.py"),
+        ("tests/deploy/kubernetes", "tests/deploy/systemd", "tests/deploy/test_nginx.py"),
+        ("tests/deploy/monitoring",),
+        ("tests/deploy/backup", "tests/deploy/sentinel"),
         ("tests/faults/promises",),
         ("tests/faults/test_faults.py", "tests/faults/test_providers.py"),
     ),
 }
+BY_THEMSELVES = {
+    "tests/deploy/containers": "make test-containers",
+    "tests/bounds/test_leftovers.py": "make test-bounds",
+    "tests/bounds/test_many_documents.py": "make test-bounds",
+    "tests/bounds/test_many_pages.py": "make test-bounds",
+}
+"""What takes too long for every change, and the command that runs it."""
 MAX_REPEATED = 3
 """More failures than these are no matter of what ran beside them: nothing is repeated then."""
 _KEPT_LINES = 400

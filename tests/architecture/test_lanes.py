@@ -1,23 +1,25 @@
-"""`make test` runs every test, and none twice."""
+"""`make test` runs every test but those that a command of their own runs, and none twice."""
 
 import runpy
 from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-A_RUN_OF_ITS_OWN = "containers"
-"""See `norecursedirs` in pyproject.toml."""
+RUNNER = runpy.run_path(str(ROOT / "scripts/run_tests.py"))
 
 
-def test_every_file_of_tests_stands_in_one_lane():
-    lanes = runpy.run_path(str(ROOT / "scripts/run_tests.py"))["LANES"]
-    folders = [folder for lane in lanes.values() for run in lane for folder in run]
-    run = Counter(path for folder in folders for path in files_under(ROOT / folder))
+def test_every_file_of_tests_stands_in_one_lane_or_has_a_command_of_its_own():
+    folders = [folder for lane in RUNNER["LANES"].values() for run in lane for folder in run]
+    chosen = Counter(path for folder in [*folders, *RUNNER["BY_THEMSELVES"]] for path in files_under(ROOT / folder))
 
-    assert run == Counter(files_under(ROOT / "tests"))
+    assert chosen == Counter(files_under(ROOT / "tests"))
+
+
+def test_the_commands_of_what_runs_by_itself_are_targets():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+
+    assert all(f"\n{command.removeprefix('make ')}:" in makefile for command in RUNNER["BY_THEMSELVES"].values())
 
 
 def files_under(folder: Path) -> list[Path]:
-    if folder.is_file():
-        return [folder]
-    return [path for path in folder.rglob("test_*.py") if A_RUN_OF_ITS_OWN not in path.parts]
+    return [folder] if folder.is_file() else list(folder.rglob("test_*.py"))

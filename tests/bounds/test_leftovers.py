@@ -21,6 +21,8 @@ UPLOADS = 20
 SIZE_BYTES = sized(4, 20) * 10**6
 ROUNDS = sized(2, 10)
 PAGES = 4_000
+LINES = 10
+"""So few on a page that reading, in which the kills must fall, takes longer than embedding what was read."""
 GRACE_S = 20
 """Longer than any upload here takes: only what is older may be swept up."""
 SEED = 20261120
@@ -66,13 +68,13 @@ def test_an_extractor_killed_while_it_reads_leaves_nothing_behind(start_stack: S
     originals, oracle = Originals.of(stack), Oracle(stack)
     with open_client(stack) as client:
         for number in range(2):
-            answer = upload(client, f"{number}.pdf", [pdf_of(PAGES + number)])
+            answer = upload(client, f"{number}.pdf", [pdf_of(PAGES + number, lines=LINES)])
             assert answer.status == 202, answer
     kills, rng = 0, random.Random(SEED)
     while kills < ROUNDS and oracle.unfinished():
         kills += killed_while_reading(stack, rng)
         say(f"killed {kills} times")
-    wait_until(lambda: not oracle.unfinished(), seconds=300, message=lambda: str(oracle.unfinished()))
+    wait_until(lambda: not oracle.unfinished(), seconds=900, message=lambda: str(oracle.unfinished()))
     assert oracle.settle(seconds=120) == CLEAN
     assert originals.unfinished() == []
     assert originals.kept() == keys_in_table(oracle)

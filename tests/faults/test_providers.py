@@ -108,7 +108,7 @@ def metric(stack: LocalStack, name: str) -> float:
 @pytest.mark.parametrize("unit", ["requests", "tokens"])
 def test_many_embedders_stay_below_the_limit_of_their_provider_and_use_it(provider, client, oracle, figures, unit):
     rate = 60.0 if IS_LONG else 40.0
-    calls = 3600 if IS_LONG else 1100
+    calls = 3600 if IS_LONG else 700
     tokens_of_a_call = TEXTS_OF_A_CALL * 25
     provider.limit(Limit(**{f"{unit}_per_s": rate * (1 if unit == "requests" else tokens_of_a_call)}))
 
@@ -124,7 +124,7 @@ def test_many_embedders_stay_below_the_limit_of_their_provider_and_use_it(provid
         f"tokens {counts.sold_tokens / counts.unique_tokens:.4f} x the unique ones, {used:.0%} of the limit used",
     )
     assert {client.get(document_id).status for document_id in documents} == {"ready"}
-    assert counts.calls > 1000
+    assert counts.calls > 0.9 * calls
     assert counts.refused_for_pace < REFUSED * counts.calls
     assert counts.sold_tokens <= 1.02 * counts.unique_tokens
     assert used > 0.5  # the share that is noted says how well; a busy machine cannot use a provider well
@@ -270,7 +270,7 @@ def test_a_text_that_the_provider_refuses_fails_its_own_document_only(provider, 
 def test_what_is_done_is_not_bought_again_when_embedders_are_killed(provider, stack, client, oracle, figures):
     numbers = random.Random(SEED)
     provider.slow_down(0.05)
-    chunks, most_kills = (1000, 2 * EMBEDDERS) if IS_LONG else (500, EMBEDDERS)
+    chunks, most_kills = (1000, 2 * EMBEDDERS) if IS_LONG else (200, EMBEDDERS)
     ids = [uploaded(client, chunks=chunks).removeprefix("doc_") for _ in range(4)]
     sold_when_done: dict[str, int] = {}
     kills = 0

@@ -16,7 +16,7 @@ from sluice_common.failpoints import POINTS
 
 PATIENCE_S = 150
 USERS = 6
-POINTS_OF_EACH = 24 if IS_LONG else 2
+POINTS_OF_EACH = 24 if IS_LONG else 1
 """So many points kill each process; without LONG a sample that the seed chooses."""
 
 

@@ -23,7 +23,7 @@ from faults.promises.parts import (
 )
 from oracle import wait_until
 
-DOCUMENTS = 500 if IS_LONG else 100
+DOCUMENTS = 500 if IS_LONG else 60
 KILLED_AFTER_UPSERTS = 0.25
 """About one in ten documents: most are deleted before they are embedded."""
 

@@ -14,7 +14,7 @@ import pytest
 from faults.promises.parts import IS_LONG, LEASE_S, SEED, Site, accepted, bare, ended, is_within, text_about
 from oracle import wait_until
 
-ROUNDS = int(os.environ.get("ROUNDS", "50" if IS_LONG else "2"))
+ROUNDS = int(os.environ.get("ROUNDS", "50" if IS_LONG else "1"))
 TURNS = (("extractor", "embedder"), ("extractor2", "embedder2"))
 """Which workers are restarted together: one of each stage, so that the other one of the stage goes on."""
 
