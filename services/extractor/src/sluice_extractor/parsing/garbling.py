@@ -108,7 +108,10 @@ def _is_meaningless(chars: Counter[str]) -> bool:
 
 def _mixes_scripts(text: str) -> bool:
     """Letters of different scripts side by side; mathematics puts Greek beside Latin, and East Asia mixes its own."""
-    pairs = Counter(pairwise(text.translate(_SCRIPT_OF)))
+    scripts = text.translate(_SCRIPT_OF)
+    if len(set(scripts) - {_NO_SCRIPT}) <= 1:
+        return False
+    pairs = Counter(pairwise(scripts))
     both = {pair: count for pair, count in pairs.items() if _NO_SCRIPT not in pair}
     mixed = sum(count for (one, two), count in both.items() if one != two)
     total = sum(both.values())
@@ -117,8 +120,11 @@ def _mixes_scripts(text: str) -> bool:
 
 def _is_mostly_signs(text: str) -> bool:
     """What is left of letters that came as numbers of glyphs: the small numbers are control characters, and gone."""
-    seen = len("".join(_RUN.sub(r"\1", text).split()))
-    return seen >= _FEWEST_SIGNS and len(_ODD_SIGNS.findall(_RUN.sub(r"\1", text))) > _MOST_ODD_SIGNS * seen
+    if len(_ODD_SIGNS.findall(text)) <= _MOST_ODD_SIGNS * _FEWEST_SIGNS:  # so few are a part of nothing
+        return False
+    text = _RUN.sub(r"\1", text)
+    seen = len("".join(text.split()))
+    return seen >= _FEWEST_SIGNS and len(_ODD_SIGNS.findall(text)) > _MOST_ODD_SIGNS * seen
 
 
 def _pair_cost(text: str) -> float:

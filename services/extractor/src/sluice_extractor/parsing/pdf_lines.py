@@ -123,8 +123,9 @@ class LineReader:
         try:
             count = max(pdfium.FPDFText_CountChars(text_page), 0)
             raw = _text_of(text_page, count)
-            self.lost_chars = len(_LOST.findall(raw))
-            text, lines = _split(raw)
+            is_clean = _UNCLEAN.search(raw) is None
+            self.lost_chars = 0 if is_clean else len(_LOST.findall(raw))
+            text, lines = _split(raw, is_clean=is_clean)
             if len(raw) != count:
                 lines = _renumbered(lines, text_page)
             return text, self._spans_of(lines, ctypes.c_void_p(ctypes.addressof(text_page.contents)), frame)
@@ -219,13 +220,13 @@ def _text_of(text_page: pdfium.FPDF_TEXTPAGE, count: int) -> str:
     return bytes(units)[: 2 * max(written - 1, 0)].decode("utf-16-le", "surrogatepass")
 
 
-def _split(raw: str) -> tuple[str, _Lines]:
+def _split(raw: str, *, is_clean: bool) -> tuple[str, _Lines]:
     """The text of a page, and its lines."""
     pieces = raw.replace(_HYPHEN, _HYPHEN + _END).split(_END)
     is_cut = [piece[-1:] == _HYPHEN for piece in pieces] if _HYPHEN in raw else [False] * len(pieces)
     lengths = list(map(sub, map(len, pieces), is_cut))
     kept = [piece.removesuffix(_HYPHEN) for piece in pieces] if _HYPHEN in raw else pieces
-    if _UNCLEAN.search(raw):
+    if not is_clean:
         kept = [_clean_piece(piece) for piece in kept]
     text = "".join(chain.from_iterable(zip(kept, ("" if cut else "\n" for cut in is_cut), strict=True)))
     firsts = accumulate(map(add, lengths, map(sub, repeat(len(_END)), is_cut)), initial=0)
