@@ -68,9 +68,9 @@ test-monitoring: .venv ## Check rules and dashboards on a real Prometheus and Al
 test-alerts: .venv ## Provoke every alert in a running stack; K=name chooses one
 	LONG=1 $(PYTEST) --timeout=3600 tests/deploy/monitoring/test_provoked.py $(if $(K),-k $(K))
 test-deploy: .venv ## All that this machine can check of a deployment, containers included; choose with T=path
-	$(PYTEST) --timeout=1200 $(or $(T),tests/deploy tests/deploy/containers)
+	$(PYTEST) --timeout=3600 $(or $(T),tests/deploy tests/deploy/containers)
 test-containers: .venv ## Build the images, start, kill, scale and roll everything in containers
-	$(PYTEST) --timeout=1200 tests/deploy/containers
+	$(PYTEST) --timeout=3600 tests/deploy/containers
 test-deploy-long: .venv ## Lose and restore an installation with many documents of SLUICE_CORPUS, and fail Redis over
 	LONG=1 $(PYTEST) --timeout=1800 tests/deploy/backup tests/deploy/sentinel
 test-upgrade: ## Run the acceptance tests of an earlier release on the tables of this one; FROM=tag or commit, T=path

@@ -27,7 +27,7 @@ PIP_CONF = Path("/etc/pip.conf")
 SOURCES = Path("/etc/apt/sources.list.d/debian.sources")
 
 _START_S = 60
-_BUILD_S = 900
+_BUILD_S = 3_600
 _PULL_S = 120
 _KEPT = "SLUICE_TEST_DOCKER_ROOT"
 """A folder for the engine's data that is kept between runs, which makes the second one quick."""
