@@ -145,7 +145,7 @@ def test_only_the_full_extractor_recognises_and_it_has_korean_and_english(images
     languages = in_image(images, "extractor-full", "tesseract", "--list-langs").split()
 
     assert in_image(images, "extractor", "python", "-P", "-c", program).strip() == "None"
-    assert {"kor", "eng", "osd"} <= set(languages)
+    assert {"kor", "Hangul", "eng", "osd"} <= set(languages)
 
 
 ENCODE_AND_DECODE = """
