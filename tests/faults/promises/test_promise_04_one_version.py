@@ -24,10 +24,9 @@ from faults.promises.watching import Searchers
 from oracle import wait_until
 
 DOCUMENTS = 10
-REPLACEMENTS = 400 if IS_LONG else 40
-"""Every fifth one fails."""
-
 REPLACERS = 5
+REPLACEMENTS = REPLACERS * (80 if IS_LONG else 10)
+"""Every fifth one of each replacer fails."""
 
 
 @dataclass
