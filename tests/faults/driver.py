@@ -34,7 +34,11 @@ UNFINISHED_OF_A_CLIENT = 5
 SAY_EVERY_S = 10
 TERMINAL_S = 60
 """By then after the last fault every document has ended."""
-LATE = "everything ends within a minute"
+UNTOLD_JUMP = "clock of postgres by 90 s"
+UNTOLD_JUMP_S = 90
+"""What was put off while the clock was so far ahead, waits so much longer when it has gone back: a jump of hours can be
+told from a wait that was meant, and this one cannot."""
+LATE = "everything ends within a minute, and the minute and a half of a jump that cannot be told from a wait"
 ENDLESS = "every document ends"
 PATIENCE_S = 180
 """So long is waited, so that a failure tells what is late from what is stuck for ever."""
@@ -157,11 +161,17 @@ class FaultRun:
 
     def _wait_for_the_end(self, quiet_at: float) -> float:
         """Seconds until everything had ended; what is late, or never ends, breaks a promise."""
-        self._wait(lambda: self._is_up() and self._has_ended(), quiet_at + TERMINAL_S)
+        deadline = quiet_at + TERMINAL_S + self._untold_jump_s(datetime.now(UTC))
+        self._wait(lambda: self._is_up() and self._has_ended(), deadline)
         self._accuse_unfinished(LATE)
         self._wait(self._has_ended, quiet_at + PATIENCE_S)
         self._accuse_unfinished(ENDLESS)
         return time.monotonic() - quiet_at
+
+    def _untold_jump_s(self, now: datetime) -> float:
+        """How much longer than meant something may wait at most."""
+        jumps = [strike.ended for strike in self._history.strikes if strike.kind == UNTOLD_JUMP]
+        return max([0.0, *(UNTOLD_JUMP_S - (now - ended).total_seconds() for ended in jumps)])
 
     def _wait_for_agreement(self, quiet_at: float) -> float:
         self._wait(self._agrees, time.monotonic() + PATIENCE_S)
