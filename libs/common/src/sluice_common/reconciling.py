@@ -80,8 +80,12 @@ _NOT_SENT_BATCHES = sa.text("""
     WHERE b.run_id = sent.run_id AND b.batch_no = sent.batch_no AND b.state = 'pending'
 """)
 
+# The waits differ, so that what a dying worker had in its hands at the same time does not come back at the same time: a
+# document that kills workers would take the same neighbours with it, until they too are out of losses.
 _REAP_DOCUMENTS = sa.text("""
-    WITH lost AS (SELECT id, active_run FROM documents
+    WITH lost AS (SELECT id, active_run,
+                         LEAST(:grace * power(2, LEAST(losses, 8)), :longest / 2) * (0.5 + random()) AS wait
+                  FROM documents
                   WHERE state = 'extracting' AND (lease_until < now() OR lease_until > now() + :far)
                   ORDER BY lease_until LIMIT 100 FOR NO KEY UPDATE SKIP LOCKED)
     UPDATE documents d
@@ -90,9 +94,8 @@ _REAP_DOCUMENTS = sa.text("""
         error_code = CASE WHEN losses + 1 >= max_losses THEN 'extractor_crashed' END,
         error_detail_code = 'worker_lost', losses = losses + 1, tries = tries - 1, active_run = NULL,
         lease_owner = NULL, lease_until = NULL, dispatch_count = 0,
-        not_before = now() + LEAST(:grace * power(2, LEAST(losses, 8)), :longest / 2),
-        dispatch_after = CASE WHEN losses + 1 >= max_losses THEN NULL
-                              ELSE now() + LEAST(:grace * power(2, LEAST(losses, 8)), :longest / 2) END,
+        not_before = now() + lost.wait,
+        dispatch_after = CASE WHEN losses + 1 >= max_losses THEN NULL ELSE now() + lost.wait END,
         updated_at = now(), row_version = row_version + 1
     FROM lost WHERE d.id = lost.id RETURNING d.id, lost.active_run
 """)
