@@ -22,7 +22,7 @@ SIZE_BYTES = sized(4, 20) * 10**6
 ROUNDS = sized(2, 10)
 PAGES = 4_000
 LINES = 10
-"""So few on a page that reading, in which the kills must fall, takes longer than embedding what was read."""
+"""Few on a page: the kills must fall into reading, and embedding what was read is of no matter here."""
 GRACE_S = 20
 """Longer than any upload here takes: only what is older may be swept up."""
 SEED = 20261120

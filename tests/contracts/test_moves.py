@@ -187,6 +187,18 @@ def test_a_lost_worker_costs_a_loss_and_not_a_try(protocol):
     assert (view.state, view.tries, view.losses) == (State.QUEUED, 0, 1)
 
 
+def test_what_a_worker_lost_at_the_same_time_does_not_come_back_at_the_same_time(protocol):
+    lost = 20
+    for _ in range(lost):
+        protocol.claimed()
+    protocol.let_leases_expire()
+
+    assert protocol.reconciling.reap().documents == lost
+
+    assert len(set(protocol.query("SELECT not_before FROM documents"))) == lost
+    assert protocol.query("SELECT count(*) FROM documents WHERE not_before <> dispatch_after")[0][0] == 0
+
+
 def test_too_many_losses_fail_the_document(protocol):
     claim = protocol.claimed()
     protocol.query("UPDATE documents SET losses = max_losses - 1")
