@@ -31,6 +31,7 @@ def running_site(tmp_path_factory, provider) -> Iterator[Site]:
         SLUICE_RECONCILER__JANITOR_INTERVAL_S="1",
         SLUICE_RECONCILER__ORIGINALS_GRACE_S="5",
         SLUICE_EXTRACTION__BATCH_CHUNKS="4",
+        SLUICE_EXTRACTION__CHILDREN="3",  # whatever the machine has
         SLUICE_EMBEDDINGS__BASE_URL=provider.url,
         SLUICE_EMBEDDINGS__MODEL=MODEL,
         SLUICE_EMBEDDINGS__DIMENSIONS=str(DIMENSIONS),

@@ -267,13 +267,15 @@ def unreadable(generation: int, rng: random.Random) -> tuple[bytes, str, str]:
     return b"%PDF-1.7\n" + rng.randbytes(1500) + mark, "torn.pdf", "corrupt"
 
 
-def pdf_of(pages: int, word: str, *, lines: int = 12) -> bytes:
-    """A PDF with so many pages of text, *word* on every line."""
-    kids = " ".join(f"{4 + 2 * number} 0 R" for number in range(pages))
+def pdf_of(pages: int, word: str, *, lines: int = 12, strokes: int = 0) -> bytes:
+    """A PDF with so many pages of text, *word* on every line, and on each the same drawing of so many strokes."""
+    kids = " ".join(f"{5 + 2 * number} 0 R" for number in range(pages))
+    drawing = b"".join(b"%d %d m %d %d l S\n" % (at % 595, at % 842, at % 421, at % 297) for at in range(strokes))
     objects = [
         b"<</Type/Catalog/Pages 2 0 R>>",
         f"<</Type/Pages/Kids[{kids}]/Count {pages}>>".encode(),
         b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>",
+        b"<</Length %d>>stream\n%s\nendstream" % (len(drawing), drawing),
     ]
     for page in range(1, pages + 1):
         shown = "".join(
@@ -281,7 +283,7 @@ def pdf_of(pages: int, word: str, *, lines: int = 12) -> bytes:
         )
         stream = f"BT /F1 10 Tf 40 780 Td {shown}ET".encode()
         objects.append(
-            b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 595 842]/Contents %d 0 R"
+            b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 595 842]/Contents[4 0 R %d 0 R]"
             b"/Resources<</Font<</F1 3 0 R>>>>>>" % (len(objects) + 2)
         )
         objects.append(b"<</Length %d>>stream\n%s\nendstream" % (len(stream), stream))
