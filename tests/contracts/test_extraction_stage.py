@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -238,6 +238,47 @@ def test_a_worker_that_is_told_to_stop_hands_back_what_it_has_just_claimed(stage
 
 
 SPEECH = (Path(__file__).parents[1] / "data" / "speech.mp3").read_bytes()
+
+
+class Held:
+    """The object store; who reads waits until all are let go."""
+
+    def __init__(self, objects: FilesystemObjectStore) -> None:
+        self._objects = objects
+        self._lock = threading.Lock()
+        self._inside = 0
+        self.go = threading.Event()
+        self.most_beside_each_other = 0
+
+    @contextmanager
+    def local_copy(self, key: str) -> Iterator[Path]:
+        with self._lock:
+            self._inside += 1
+            self.most_beside_each_other = max(self.most_beside_each_other, self._inside)
+        assert self.go.wait(30)
+        with self._objects.local_copy(key) as path:
+            yield path
+        with self._lock:
+            self._inside -= 1
+
+
+def test_beside_a_document_that_was_lost_three_times_no_other_is_claimed(stage):
+    objects = Held(stage.objects)
+    stage.deps = replace(stage.deps, objects=objects)
+    first, suspect, later = (stage.accept(LONG + name.encode(), name) for name in ("a.txt", "b.txt", "c.txt"))
+    stage.protocol.query("UPDATE documents SET losses = :losses WHERE id = :id", losses=3, id=suspect)
+
+    with ThreadPoolExecutor(3) as pool:
+        outcomes = []
+        for document_id in (first, suspect, later):
+            outcomes.append(pool.submit(stage.extract, document_id))
+            threading.Event().wait(0.2)
+        states = [stage.protocol.view(document_id).state for document_id in (first, suspect, later)]
+        objects.go.set()
+        assert [outcome.result(timeout=30) for outcome in outcomes] == ["ok", "ok", "ok"]
+
+    assert states == [State.EXTRACTING, State.QUEUED, State.QUEUED]
+    assert objects.most_beside_each_other == 1
 
 
 @pytest.fixture

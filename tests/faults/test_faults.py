@@ -16,6 +16,7 @@ from faults.tools.rig import LEASE_S, Rig
 from oracle import Oracle, wait_until
 
 from sluice_client import SluiceClient
+from sluice_extractor.isolation import LOSSES_BEFORE_ALONE
 from sluice_local.stack import LocalStack
 
 SEED = int(os.environ.get("SEED", "20261120"))
@@ -121,6 +122,8 @@ def test_a_document_at_which_the_whole_worker_dies_each_time_is_given_up_after_i
     ((losses, tries),) = oracle.query("SELECT losses, tries FROM documents WHERE id = %s", _uuid_of(poison))
     assert (losses, tries, killed) == (MAX_LOSSES, 0, MAX_LOSSES)
     assert [document for document in map(client.get, good) if document.status != "ready"] == []
+    ((most,),) = oracle.query("SELECT max(losses) FROM documents WHERE id <> %s", _uuid_of(poison))
+    assert most <= LOSSES_BEFORE_ALONE, "it was read beside others still"
     seconds = (ended.finished_at - ended.created_at).total_seconds()
     figures.note(
         5,

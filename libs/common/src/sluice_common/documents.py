@@ -191,6 +191,8 @@ _CLAIM = sa.text("""
     FROM claimed
 """)
 
+_LOSSES = sa.text("SELECT losses FROM documents WHERE id = :id")
+
 # A statement of its own: one that has waited for a replacement to commit still sees the originals from before it.
 _ORIGINAL = sa.text("""
     SELECT storage_key, name, declared_type FROM originals
@@ -279,6 +281,12 @@ class Documents:
             accepted = self._insert(new, token) or self._resolve(new, on_duplicate, token)
             if accepted is not None:  # else the one in the way was deleted between the two
                 return accepted
+
+    def losses_of(self, document_id: UUID) -> int:
+        """How often the document was lost with its worker since it was last asked for; 0 when it is gone."""
+        with self._database.single() as connection:
+            row = one(connection, _LOSSES, id=document_id)
+        return row.losses if row is not None else 0
 
     @marked("claim_extraction")
     def claim_extraction(

@@ -1,7 +1,7 @@
 """Exactly what the extractor's handlers use."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sluice_common.batches import Batches
 from sluice_common.documents import Documents
@@ -13,6 +13,7 @@ from sluice_common.settings import ChunkingSettings, ExtractionSettings
 from sluice_common.spans import NO_SPANS, Spans
 from sluice_common.times import Times
 from sluice_extractor.enriching import Enrichment
+from sluice_extractor.isolation import Isolation
 from sluice_extractor.leases import Leases
 from sluice_extractor.metrics import ExtractionMetrics
 from sluice_extractor.sandbox import Sandbox
@@ -39,6 +40,7 @@ class ExtractorDeps:
     """What made a run: the release and its first reader; a run made by another pipeline may read differently."""
     owner: str
     """Who holds the leases: host and process."""
+    isolation: Isolation = field(default_factory=Isolation)
     spans: Spans = NO_SPANS
     wants_sound: bool = False
     """Whether one of the enrichments hears recordings."""

@@ -21,6 +21,12 @@ log = structlog.get_logger(__name__)
 
 def extract_document(task: ExtractDocument, deps: ExtractorDeps) -> str:
     """Do the whole stage for one document; returns the outcome."""
+    losses = deps.documents.losses_of(task.document_id)
+    with deps.isolation.reading(losses=losses, patience=deps.times.lease):
+        return _claim_and_extract(task, deps)
+
+
+def _claim_and_extract(task: ExtractDocument, deps: ExtractorDeps) -> str:
     claim = deps.documents.claim_extraction(task.document_id, deps.owner, pipeline_hash=deps.pipeline_hash)
     if claim is None:
         return "skipped"
