@@ -32,6 +32,7 @@ LANES = {
 }
 BY_THEMSELVES = {
     "tests/deploy/containers": "make test-containers",
+    "tests/bounds/test_hostile_files.py": "make test-bounds",
     "tests/bounds/test_leftovers.py": "make test-bounds",
     "tests/bounds/test_many_documents.py": "make test-bounds",
     "tests/bounds/test_many_pages.py": "make test-bounds",

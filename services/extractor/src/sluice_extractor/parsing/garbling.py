@@ -14,7 +14,7 @@ from sluice_extractor.parsing.letter_costs import LATIN_COSTS, SYLLABLES_BY_COST
 SYMBOLS = "abcdefghijklmnopqrstuvwxyz 0.^X"
 """Letters without case and accents; a gap, a digit, a sign, a capital behind a small letter, any other letter."""
 
-_SAMPLE_CHARS = 700
+_SAMPLE_CHARS, _FIRST_SAMPLE_CHARS = 700, 300
 """From the beginning, the middle and the end of a page: judging must not take longer than reading."""
 _FEWEST_CHARS, _MOST_MEANINGLESS = 20, 0.15
 _FEWEST_SIGNS, _MOST_ODD_SIGNS = 60, 0.3
@@ -34,12 +34,17 @@ _WORD_PAIRS = frozenset(pair for pair in _COST_OF_PAIR if pair[0].islower() and 
 _CHARS_PER_WORD = 80
 _SMALL_WORDS = frozenset(
     (
-        *("the", "and", "of", "to", "in", "is", "for", "that", "with", "der", "die", "und", "den", "von", "zu", "das"),
-        *("ist", "de", "la", "le", "les", "et", "des", "en", "que", "el", "los", "di", "che", "il", "da", "do", "van"),
-        *("het", "een"),
+        *("the", "and", "of", "to", "in", "is", "for", "that", "with", "as", "on", "are", "be", "this", "by"),
+        *("it", "at", "from", "or", "an", "not", "was", "we", "can", "der", "die", "und", "den", "von", "zu"),
+        *("das", "ist", "ein", "eine", "einer", "einem", "einen", "nicht", "mit", "auf", "im", "dem", "des"),
+        *("sich", "als", "es", "dass", "wenn", "sind", "wird", "la", "le", "les", "et", "en", "un", "une"),
+        *("dans", "pour", "est", "pas", "sur", "qui", "au", "par", "que", "el", "los", "con", "por", "para"),
+        *("se", "su", "di", "che", "il", "non", "per", "si", "da", "do", "os", "um", "uma", "com", "van", "het"),
+        *("een", "te", "dat", "op"),
     )
 )
 _SMALL_ENDINGS = ("니다", "에서", "으로", "하는", "하고", "이다", "있는", "한다", "지만", "부터", "까지")
+_MOST_SUSPECT_IN_FIRST = 9  # of 900: as many as 20 of 2,100
 _SUSPECT = re.compile("[\x7f-\x9f\ufffd\ue000-\uf8ff\U000f0000-\U0010ffff]")
 _RUN = re.compile(r"(\W)\1{2,}")
 _ODD_SIGNS = re.compile(r"[!\"#$%&'*+;<=>?@\\^`|~]")
@@ -56,9 +61,9 @@ def is_garbled(text: str, lost_chars: int = 0) -> bool:
     """
     if lost_chars > _MOST_MEANINGLESS * (lost_chars + len(text)) and lost_chars >= _FEWEST_CHARS:
         return True
-    text = _sample_of(text)
-    if _is_plainly_good(text):
+    if _is_plainly_good(_sample_of(text, _FIRST_SAMPLE_CHARS)):
         return False
+    text = _sample_of(text, _SAMPLE_CHARS)
     if _is_mostly_signs(text) or _pair_cost(text) > _MOST_PAIR_COST:
         return True
     if text.isascii():
@@ -81,19 +86,20 @@ def is_syllable(char: str) -> bool:
     return "\uac00" <= char <= "\ud7a3"
 
 
-def _sample_of(text: str) -> str:
-    if len(text) <= 3 * _SAMPLE_CHARS:
+def _sample_of(text: str, chars: int) -> str:
+    if len(text) <= 3 * chars:
         return text
-    middle = (len(text) - _SAMPLE_CHARS) // 2
-    return "\n".join((text[:_SAMPLE_CHARS], text[middle : middle + _SAMPLE_CHARS], text[-_SAMPLE_CHARS:]))
+    middle = (len(text) - chars) // 2
+    return "\n".join((text[:chars], text[middle : middle + chars], text[-chars:]))
 
 
 def _is_plainly_good(text: str) -> bool:
     """Whether the small words stand in it that all prose has; saves most pages what is slower."""
+    wanted = len(text) / _CHARS_PER_WORD
     words = sum(map(_SMALL_WORDS.__contains__, text.split()))
-    if not text.isascii():
+    if words <= wanted and not text.isascii():
         words += sum(map(text.count, _SMALL_ENDINGS))
-    return words * _CHARS_PER_WORD > len(text) and len(_SUSPECT.findall(text)) < _FEWEST_CHARS
+    return words > wanted and len(_SUSPECT.findall(text)) < _MOST_SUSPECT_IN_FIRST
 
 
 def _is_meaningless(chars: Counter[str]) -> bool:

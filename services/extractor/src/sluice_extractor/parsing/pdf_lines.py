@@ -3,10 +3,10 @@
 import ctypes
 import re
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, chain, compress, repeat
-from operator import add, call, sub
+from operator import add, and_, sub
 from typing import Any
 
 import pypdfium2.raw as pdfium  # type: ignore[import-untyped]  # generated bindings, without types
@@ -19,8 +19,11 @@ _END = "\r\n"
 _HYPHEN = "\ufffe"
 _UNCLEAN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufeff\uffff\ud800-\udfff\u1100-\u11ff]")
 _LOST = re.compile("[\x00-\x08\x0e-\x1f\uffff]")
-_LINE_RECTS = 2_000
-_FIRST_ROOM = 128
+_BEHIND = ("\n", "")
+# Keeping the GIL, and naming no types, so that ctypes has nothing to convert, is four times as fast as the bindings.
+_INT_FUNCTION = ctypes.PYFUNCTYPE(ctypes.c_int)
+_FUNCTION = ctypes.PYFUNCTYPE(None)
+_FIRST_ROOM = 64
 _ROOM = 8_192
 
 
@@ -77,40 +80,39 @@ class _Rects:
     rights: list[float]
     bottoms: list[float]
 
+    def columns(self) -> tuple[list[float], ...]:
+        return self.lefts, self.tops, self.rights, self.bottoms
+
+    def extend(self, others: "_Rects") -> None:
+        for side, other in zip(self.columns(), others.columns(), strict=True):
+            side.extend(other)
+
 
 @dataclass(frozen=True)
 class _Lines:
-    """Lines with something to see, in columns: where each stands among PDFium's characters, and in the text."""
+    """All lines, in columns: where each stands among PDFium's characters, and in the text."""
 
     firsts: list[int]
     lengths: list[int]
     starts: list[int]
     ends: list[int]
-
-
-@dataclass(frozen=True)
-class _Several:
-    """Lines whose rectangles were counted, in columns."""
-
-    firsts: list[int]
-    lengths: list[int]
-    counts: list[int]
+    are_seen: list[bool]
+    """Whether there is something to see in them."""
 
 
 class LineReader:
     """Reads text and line rectangles of pages; keeps the memory for results, which ctypes is slow to make.
 
     PDFium has one call for the number of rectangles of a line and one for each rectangle. A loop of Python's own
-    around them costs three times as much as PDFium needs, so `map` makes the calls of a whole page.
+    around them costs three times as much as PDFium needs, so `map` makes the calls of a whole page. The rectangles of
+    a page as a whole are those of its lines, one after the other, so they are not fetched line by line.
     """
 
     def __init__(self) -> None:
         self.lost_chars = 0
         """Of the page that was read last: characters that can stand in no text, and mean that its fonts say nothing."""
-        # Keeping the GIL, and naming no types, so that ctypes has nothing to convert, is four times as fast as the
-        # bindings.
-        self._count_rects = ctypes.PYFUNCTYPE(ctypes.c_int)(_address_of(pdfium.FPDFText_CountRects))
-        self._get_rect = ctypes.PYFUNCTYPE(None)(_address_of(pdfium.FPDFText_GetRect))
+        self._count_rects = _INT_FUNCTION(_address_of(pdfium.FPDFText_CountRects))
+        self._get_rect = _FUNCTION(_address_of(pdfium.FPDFText_GetRect))
         self._sides: list[ctypes.Array[ctypes.c_double]] = []
         self._places: list[list[Any]] = []  # Any: what `byref` gives has no name
         self._make_room(_FIRST_ROOM)
@@ -133,49 +135,48 @@ class LineReader:
             pdfium.FPDFText_ClosePage(text_page)
 
     def _spans_of(self, lines: _Lines, text_page: ctypes.c_void_p, frame: PageFrame) -> TextSpans:
-        numbers: list[int] = []
-        for at in range(0, len(lines.firsts), _ROOM):
-            batch = slice(at, at + _ROOM)
-            counts, rects = self._rects_of(text_page, lines.firsts[batch], lines.lengths[batch])
-            try:
-                columns = (lines.starts[batch], lines.ends[batch], *frame.shown(rects))
-            except (OverflowError, ValueError):  # on an infinite page nothing has a place
-                return TextSpans([])
-            numbers += _interleaved([list(compress(column, counts)) for column in columns])
-        return TextSpans(numbers)
+        counts, rects = self._rects_of(text_page, lines)
+        lasts = list(accumulate(counts))
+        columns = [lines.starts, lines.ends, list(map(sub, lasts, counts)), lasts]
+        are_placed = list(map(and_, map(bool, counts), lines.are_seen))
+        if not all(are_placed):
+            columns = [list(compress(column, are_placed)) for column in columns]
+        starts, ends, firsts, lasts = columns
+        try:
+            return TextSpans(_interleaved((starts, ends, *frame.shown(_around(firsts, lasts, rects)))))
+        except (OverflowError, ValueError):  # on an infinite page nothing has a place
+            return TextSpans([])
 
-    def _rects_of(self, text_page: ctypes.c_void_p, firsts: list[int], lengths: list[int]) -> tuple[list[int], _Rects]:
-        """For each line the number of its rectangles, and the one around all of them."""
-        self._make_room(len(firsts))
-        counted = map(self._count_rects, repeat(text_page), firsts, lengths)
-        fetched = map(self._get_rect, repeat(text_page), repeat(0), *self._places)
-        in_turn = zip(counted, fetched, strict=False)  # PDFium keeps the rectangles of what was counted last
-        counts = [min(max(count, 0), _LINE_RECTS) for count, _ in in_turn]
-        rects = _Rects(*(side[: len(firsts)] for side in self._sides))
-        for group in _groups(counts):
-            self._join_rects(text_page, group, _Several(firsts, lengths, counts), rects)
-        return counts, rects
+    def _rects_of(self, text_page: ctypes.c_void_p, lines: _Lines) -> tuple[list[int], _Rects]:
+        """For each line the number of its rectangles; and the rectangles of all, one line after the other."""
+        counts = list(map(self._count_rects, repeat(text_page), lines.firsts, lines.lengths))
+        if counts and min(counts) < 0:
+            counts = [max(count, 0) for count in counts]
+        total = sum(counts)
+        if self._count_rects(text_page, 0, -1) == total:
+            return counts, self._fetched(text_page, total)
+        return counts, self._fetched_by_line(text_page, counts, lines)  # some text goes on in the next line
 
-    def _join_rects(self, text_page: ctypes.c_void_p, group: list[int], lines: _Several, rects: _Rects) -> None:
-        """Put the rectangle around all of its rectangles in place of the first one of each line of *group*."""
-        sizes = [1 + lines.counts[line] for line in group]
-        begins = list(accumulate(sizes, initial=0))
-        total = begins.pop()
-        self._make_room(total)
-        lefts, tops, rights, bottoms = self._places
-        calls: list[Any] = [self._get_rect] * total  # Any: functions of other shapes; who gets too much ignores it
-        firsts: list[int] = []
-        seconds = lefts[:total]
-        for line, begin in zip(group, begins, strict=True):
-            calls[begin] = self._count_rects
-            firsts += (lines.firsts[line], *range(lines.counts[line]))
-            seconds[begin] = lines.lengths[line]
-        deque(map(call, calls, repeat(text_page), firsts, seconds, tops, rights, bottoms), 0)
-        sides = _Rects(*(side[:total] for side in self._sides))
-        for line, begin, size in zip(group, begins, sizes, strict=True):
-            own = slice(begin + 1, begin + size)
-            rects.lefts[line], rects.tops[line] = min(sides.lefts[own]), max(sides.tops[own])
-            rects.rights[line], rects.bottoms[line] = max(sides.rights[own]), min(sides.bottoms[own])
+    def _fetched(self, text_page: ctypes.c_void_p, count: int) -> _Rects:
+        """The rectangles of what was counted last."""
+        if count <= _ROOM:
+            self._make_room(count)
+            deque(map(self._get_rect, repeat(text_page), range(count), *self._places), 0)
+            return _Rects(*(side[:count] for side in self._sides))
+        rects = _Rects([], [], [], [])
+        for at in range(0, count, _ROOM):
+            self._make_room(_ROOM)
+            deque(map(self._get_rect, repeat(text_page), range(at, min(at + _ROOM, count)), *self._places), 0)
+            rects.extend(_Rects(*(side[: count - at] for side in self._sides)))
+        return rects
+
+    def _fetched_by_line(self, text_page: ctypes.c_void_p, counts: list[int], lines: _Lines) -> _Rects:
+        rects = _Rects([], [], [], [])
+        for count, first, length in zip(counts, lines.firsts, lines.lengths, strict=True):
+            if count:
+                self._count_rects(text_page, first, length)
+                rects.extend(self._fetched(text_page, count))
+        return rects
 
     def _make_room(self, rects: int) -> None:
         have = len(self._sides[0]) if self._sides else 0
@@ -189,22 +190,18 @@ def _address_of(function: Any) -> int:  # Any: one of the generated bindings
     return ctypes.cast(function, ctypes.c_void_p).value or 0
 
 
-def _groups(counts: list[int]) -> Iterator[list[int]]:
-    """The lines of several rectangles, in groups for which there is room."""
-    group: list[int] = []
-    needed = 0
-    for line, count in enumerate(counts):
-        if count > 1:
-            if needed + 1 + count > _ROOM:
-                yield group
-                group, needed = [], 0
-            group.append(line)
-            needed += 1 + count
-    if group:
-        yield group
+def _around(firsts: list[int], lasts: list[int], rects: _Rects) -> _Rects:
+    """For each line the rectangle around its own, which are those from the first to before the last."""
+    around = _Rects(*([side[first] for first in firsts] for side in rects.columns()))
+    for line, (first, last) in enumerate(zip(firsts, lasts, strict=True)):
+        if last - first > 1:
+            own = slice(first, last)
+            around.lefts[line], around.tops[line] = min(rects.lefts[own]), max(rects.tops[own])
+            around.rights[line], around.bottoms[line] = max(rects.rights[own]), min(rects.bottoms[own])
+    return around
 
 
-def _interleaved(columns: list[list[int]]) -> list[int]:
+def _interleaved(columns: Sequence[list[int]]) -> list[int]:
     numbers = [0] * (NUMBERS_PER_SPAN * len(columns[0]))
     for at, column in enumerate(columns):
         numbers[at::NUMBERS_PER_SPAN] = column
@@ -222,27 +219,30 @@ def _text_of(text_page: pdfium.FPDF_TEXTPAGE, count: int) -> str:
 
 def _split(raw: str, *, is_clean: bool) -> tuple[str, _Lines]:
     """The text of a page, and its lines."""
-    pieces = raw.replace(_HYPHEN, _HYPHEN + _END).split(_END)
-    is_cut = [piece[-1:] == _HYPHEN for piece in pieces] if _HYPHEN in raw else [False] * len(pieces)
-    lengths = list(map(sub, map(len, pieces), is_cut))
-    kept = [piece.removesuffix(_HYPHEN) for piece in pieces] if _HYPHEN in raw else pieces
+    if _HYPHEN in raw:
+        pieces = raw.replace(_HYPHEN, _HYPHEN + _END).split(_END)
+        are_cut = [piece[-1:] == _HYPHEN for piece in pieces]
+        kept = [piece.removesuffix(_HYPHEN) for piece in pieces]
+    else:
+        kept = raw.split(_END)
+        are_cut = [False] * len(kept)
+    lengths = list(map(len, kept))
+    # What stands behind a line: among PDFium's characters its end, of two, or one hyphen; in the text a line feed.
+    firsts = list(accumulate(map(sub, map(add, lengths, repeat(len(_END))), are_cut), initial=0))[:-1]
     if not is_clean:
-        kept = [_clean_piece(piece) for piece in kept]
-    text = "".join(chain.from_iterable(zip(kept, ("" if cut else "\n" for cut in is_cut), strict=True)))
-    firsts = accumulate(map(add, lengths, map(sub, repeat(len(_END)), is_cut)), initial=0)
+        kept = [_clean_piece(piece) if _UNCLEAN.search(piece) else piece for piece in kept]
     kept_lengths = list(map(len, kept))
-    starts = accumulate(map(add, kept_lengths, map(sub, repeat(1), is_cut)), initial=0)
-    shown = list(map(str.strip, kept))
-    columns = [list(compress(column, shown)) for column in (firsts, lengths, starts, kept_lengths)]
-    ends = list(map(add, columns[2], columns[3]))
-    return text[:-1].replace("\r", "\n"), _Lines(columns[0], columns[1], columns[2], ends)
+    starts = list(accumulate(map(sub, map(add, kept_lengths, repeat(1)), are_cut), initial=0))[:-1]
+    text = "".join(chain.from_iterable(zip(kept, [_BEHIND[cut] for cut in are_cut], strict=True)))[:-1]
+    are_seen = list(map(bool, map(str.strip, kept)))
+    return text.replace("\r", "\n"), _Lines(firsts, lengths, starts, list(map(add, starts, kept_lengths)), are_seen)
 
 
 def _renumbered(lines: _Lines, text_page: pdfium.FPDF_TEXTPAGE) -> _Lines:
     """Where PDFium's characters and the units of its text are not the same."""
     lasts = map(add, lines.firsts, lines.lengths)
     firsts = [_char_index(text_page, first) for first in lines.firsts]
-    lengths = [_char_index(text_page, last - 1) + 1 - first for first, last in zip(firsts, lasts, strict=True)]
+    lengths = [max(_char_index(text_page, last - 1) + 1 - first, 0) for first, last in zip(firsts, lasts, strict=True)]
     return replace(lines, firsts=firsts, lengths=lengths)
 
 
