@@ -43,6 +43,18 @@ def hyphenated() -> bytes:
     return hostile.one_page(hostile.stream(b"BT /F 12 Tf 50 700 Td " + lines + b" ET"))
 
 
+def ends_in_its_text(shown: bytes) -> bytes:
+    return hostile.one_page(hostile.stream(b"BT /F 12 Tf 50 700 Td " + shown + b" 0 -20 Td (below them) Tj ET"))
+
+
+def more_pieces_than_are_fetched_at_once() -> bytes:
+    """Nine thousand words, each a piece of its own."""
+    rows = b" ".join(
+        b"BT /F 3 Tf 20 %d Td " % (780 - 4 * row) + b"(word ) Tj 8 0 Td " * 60 + b"ET" for row in range(150)
+    )
+    return hostile.one_page(hostile.stream(rows))
+
+
 SAMPLES = {
     "upright": lambda: turned(0),
     "turned once": lambda: turned(90),
@@ -51,6 +63,9 @@ SAMPLES = {
     "cropped": cropped,
     "columns": columns,
     "hyphenated": hyphenated,
+    "an end of a line inside a piece of text": lambda: ends_in_its_text(rb"(One line\r\nand another) Tj"),
+    "an end of a line as a piece of its own": lambda: ends_in_its_text(rb"(One line) Tj (\r\n) Tj (and another) Tj"),
+    "nine thousand pieces": more_pieces_than_are_fetched_at_once,
     "korean tables": KOREAN.read_bytes,
 }
 

@@ -155,19 +155,17 @@ class LineReader:
         total = sum(counts)
         if self._count_rects(text_page, 0, -1) == total:
             return counts, self._fetched(text_page, total)
-        return counts, self._fetched_by_line(text_page, counts, lines)  # some text goes on in the next line
+        # An end of a line that the PDF itself has in its text: it has a rectangle, or joins those before and behind.
+        return counts, self._fetched_by_line(text_page, counts, lines)
 
     def _fetched(self, text_page: ctypes.c_void_p, count: int) -> _Rects:
         """The rectangles of what was counted last."""
-        if count <= _ROOM:
-            self._make_room(count)
-            deque(map(self._get_rect, repeat(text_page), range(count), *self._places), 0)
-            return _Rects(*(side[:count] for side in self._sides))
         rects = _Rects([], [], [], [])
         for at in range(0, count, _ROOM):
-            self._make_room(_ROOM)
-            deque(map(self._get_rect, repeat(text_page), range(at, min(at + _ROOM, count)), *self._places), 0)
-            rects.extend(_Rects(*(side[: count - at] for side in self._sides)))
+            size = min(_ROOM, count - at)
+            self._make_room(size)
+            deque(map(self._get_rect, repeat(text_page), range(at, at + size), *self._places), 0)
+            rects.extend(_Rects(*(side[:size] for side in self._sides)))
         return rects
 
     def _fetched_by_line(self, text_page: ctypes.c_void_p, counts: list[int], lines: _Lines) -> _Rects:
