@@ -88,6 +88,14 @@ def test_a_page_whose_letters_came_as_control_characters_is_garbled():
     assert not is_garbled(ENGLISH, lost_chars=3)
 
 
+def test_letters_of_which_some_came_as_control_characters_and_some_as_signs_are_garbled():
+    numbers = "#(2 &45 678 9:; 3<=4 5.3 12) 7*8 +91 235 456 78. 920 128 [03 41] 2:6 3.6 78, " * 6
+
+    assert not is_garbled(numbers[:400])
+    assert is_garbled(numbers[:400], lost_chars=60)
+    assert not is_garbled(CODE, lost_chars=20)
+
+
 def test_every_page_of_this_projects_documentation_is_good():
     pages = [*ROOT.glob("docs/**/*.md"), ROOT / "README.ko.md", ROOT / "README.md"]
 

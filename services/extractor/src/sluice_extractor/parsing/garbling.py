@@ -16,7 +16,7 @@ SYMBOLS = "abcdefghijklmnopqrstuvwxyz 0.^X"
 
 _SAMPLE_CHARS, _FIRST_SAMPLE_CHARS = 700, 300
 """From the beginning, the middle and the end of a page: judging must not take longer than reading."""
-_FEWEST_CHARS, _MOST_MEANINGLESS = 20, 0.15
+_FEWEST_CHARS, _MOST_MEANINGLESS, _MOST_LOST = 20, 0.15, 0.2
 _FEWEST_SIGNS, _MOST_ODD_SIGNS = 60, 0.3
 _FEWEST_PAIRS, _MOST_PAIR_COST = 60, 11.0
 _FEWEST_SYLLABLES, _MOST_SYLLABLE_COST = 40, 20.0
@@ -59,7 +59,7 @@ def is_garbled(text: str, lost_chars: int = 0) -> bool:
         text: cleaned, as readers give it.
         lost_chars: how many characters cleaning took away because they can stand in no text.
     """
-    if lost_chars > _MOST_MEANINGLESS * (lost_chars + len(text)) and lost_chars >= _FEWEST_CHARS:
+    if lost_chars >= _FEWEST_CHARS and _is_mostly_lost(text, lost_chars):
         return True
     if _is_plainly_good(_sample_of(text, _FIRST_SAMPLE_CHARS)):
         return False
@@ -100,6 +100,14 @@ def _is_plainly_good(text: str) -> bool:
     if words <= wanted and not text.isascii():
         words += sum(map(text.count, _SMALL_ENDINGS))
     return words > wanted and len(_SUSPECT.findall(text)) < _MOST_SUSPECT_IN_FIRST
+
+
+def _is_mostly_lost(text: str, lost_chars: int) -> bool:
+    """Numbers of glyphs: the small ones are lost, and many of the next are signs."""
+    if lost_chars > _MOST_MEANINGLESS * (lost_chars + len(text)):
+        return True
+    seen = len("".join(text.split()))
+    return lost_chars + len(_ODD_SIGNS.findall(text)) > _MOST_LOST * (lost_chars + seen)
 
 
 def _is_meaningless(chars: Counter[str]) -> bool:
