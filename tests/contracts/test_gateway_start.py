@@ -15,6 +15,9 @@ from sluice_common.database import open_database
 from sluice_common.keys import Keys, Scope
 from sluice_common.settings import DatabaseSettings
 
+START_S = 120
+"""So long a process may take to import everything where others take the processors."""
+
 
 @pytest.fixture
 def environment(database_url, tmp_path) -> dict[str, str]:
@@ -56,7 +59,7 @@ def test_the_gateway_takes_documents_while_everything_but_the_database_is_away_a
     key = keys.create(keys.ensure_tenant(), name="test", scopes=[Scope.WRITE]).secret
     url = f"http://127.0.0.1:{environment['SLUICE_HTTP__PORT']}"
     gateway = started(environment, tmp_path)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + START_S
     while not is_alive(url) and time.monotonic() < deadline:
         time.sleep(0.05)
 
@@ -64,7 +67,7 @@ def test_the_gateway_takes_documents_while_everything_but_the_database_is_away_a
         f"{url}/v1/documents", files={"file": ("a.txt", b"text")}, headers={"Authorization": f"Bearer {key}"}
     )
     gateway.send_signal(signal.SIGTERM)
-    _, log = gateway.communicate(timeout=20)
+    _, log = gateway.communicate(timeout=START_S)
 
     assert answer.status_code == 202
     assert gateway.returncode == 0
@@ -85,7 +88,7 @@ def test_a_wrong_setting_is_named_in_one_line(environment, tmp_path, wrong, name
     changed = {name: value for name, value in {**environment, **wrong}.items() if value}
     gateway = started(changed, tmp_path)
 
-    _, said = gateway.communicate(timeout=30)
+    _, said = gateway.communicate(timeout=START_S)
 
     assert gateway.returncode == 2
     assert len(said.splitlines()) == 1
@@ -95,7 +98,7 @@ def test_a_wrong_setting_is_named_in_one_line(environment, tmp_path, wrong, name
 def test_without_its_tables_the_gateway_does_not_start(environment, tmp_path, postgres):
     gateway = started({**environment, "SLUICE_DATABASE__URL": postgres.create_database("without_tables")}, tmp_path)
 
-    _, said = gateway.communicate(timeout=30)
+    _, said = gateway.communicate(timeout=START_S)
 
     assert gateway.returncode == 1
     assert "python -m sluice_common.migrations" in said
