@@ -13,6 +13,7 @@ from sluice_extractor.chunking import Chunker
 from sluice_extractor.deps import ExtractorDeps
 from sluice_extractor.enriching import Findings, enriched
 from sluice_extractor.forwarding import Forwarder
+from sluice_extractor.isolation import LOSSES_BEFORE_ALONE
 from sluice_extractor.leases import Holding, StopReason
 from sluice_extractor.sandbox import Reading, ReadingStopped, ReadRequest
 
@@ -22,6 +23,8 @@ log = structlog.get_logger(__name__)
 def extract_document(task: ExtractDocument, deps: ExtractorDeps) -> str:
     """Do the whole stage for one document; returns the outcome."""
     losses = deps.documents.losses_of(task.document_id)
+    if losses >= LOSSES_BEFORE_ALONE:
+        log.warning("read_alone", losses=losses)
     with deps.isolation.reading(losses=losses, patience=deps.times.lease):
         return _claim_and_extract(task, deps)
 
