@@ -8,6 +8,7 @@ from typing import TypeVar
 from sluice_common.errors import PipelineError
 from sluice_common.failpoints import FolderTrap, set_trap
 from sluice_common.logging import configure_logging
+from sluice_common.memory import keep_little_memory
 from sluice_common.settings import DatabaseOnlySettings, SettingsError, load_settings
 
 WRONG_SETTINGS = 2
@@ -28,6 +29,7 @@ def run_service(settings_type: type[S], name: str, serve: Callable[[S, ExitStack
         The exit status: 0, 2 for a wrong setting, 1 when a part is not as it must be; each with one line that
         says which.
     """
+    keep_little_memory()
     try:
         settings = load_settings(settings_type)
         configure_logging(settings.log, service=name)
