@@ -281,6 +281,18 @@ def test_beside_a_document_that_was_lost_three_times_no_other_is_claimed(stage):
     assert objects.most_beside_each_other == 1
 
 
+def test_a_hint_that_comes_twice_for_such_a_document_keeps_no_worker_waiting(stage):
+    document_id = stage.accept(LONG)
+    stage.protocol.query("UPDATE documents SET losses = 3 WHERE id = :id", id=document_id)
+    assert stage.protocol.documents.losses_of(document_id) == 3
+
+    assert stage.extract(document_id) == "ok"
+
+    assert stage.protocol.documents.losses_of(document_id) == 0
+    with stage.deps.isolation.reading(losses=0, patience=stage.deps.times.lease):
+        assert stage.extract(document_id) == "skipped"
+
+
 @pytest.fixture
 def hearing(stage, tmp_path) -> Iterator[Stage]:
     """The extractor with everything that hears recordings, and a provider of transcripts."""

@@ -98,7 +98,9 @@ def test_a_suspect_does_not_wait_for_ever_for_one_that_takes_long(readers):
     readers.begin("suspect", losses=SUSPECT, patience=timedelta(seconds=0.2))
 
     readers.wait_for("long", "suspect")
+    readers.begin("later")
     readers.begin("another", losses=SUSPECT)
+    readers.stay("long", "suspect")
     readers.end("suspect")
     readers.end("long")
     readers.wait_for("another")

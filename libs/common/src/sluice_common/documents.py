@@ -191,7 +191,7 @@ _CLAIM = sa.text("""
     FROM claimed
 """)
 
-_LOSSES = sa.text("SELECT losses FROM documents WHERE id = :id")
+_LOSSES = sa.text("SELECT losses FROM documents WHERE id = :id AND state = 'queued'")
 
 # A statement of its own: one that has waited for a replacement to commit still sees the originals from before it.
 _ORIGINAL = sa.text("""
@@ -283,7 +283,7 @@ class Documents:
                 return accepted
 
     def losses_of(self, document_id: UUID) -> int:
-        """How often the document was lost with its worker since it was last asked for; 0 when it is gone."""
+        """How often a document that waits to be read was lost with its worker; 0 when there is nothing to read."""
         with self._database.single() as connection:
             row = one(connection, _LOSSES, id=document_id)
         return row.losses if row is not None else 0

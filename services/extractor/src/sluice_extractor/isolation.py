@@ -31,34 +31,30 @@ class Isolation:
         Args:
             losses: how often the document was lost with its worker.
             patience: how long it waits to be alone. After that it is read beside those that still are, which take
-                longer than this: it must come to its end too.
+                longer than this, for it must come to its end too; none that comes later is read beside it.
         """
-        is_alone = self._enter_alone(patience) if losses >= LOSSES_BEFORE_ALONE else self._enter_beside_others()
+        is_alone = losses >= LOSSES_BEFORE_ALONE
+        if is_alone:
+            self._enter_alone(patience)
+        else:
+            self._enter_beside_others()
         try:
             yield
         finally:
             self._leave(is_alone=is_alone)
 
-    def _enter_beside_others(self) -> bool:
+    def _enter_beside_others(self) -> None:
         with self._changed:
             self._changed.wait_for(lambda: not (self._is_taken or self._waiting))
             self._readers += 1
-        return False
 
-    def _enter_alone(self, patience: timedelta) -> bool:
+    def _enter_alone(self, patience: timedelta) -> None:
         with self._changed:
             self._waiting += 1
-            is_alone = self._changed.wait_for(
-                lambda: not (self._is_taken or self._readers), timeout=patience.total_seconds()
-            )
+            self._changed.wait_for(lambda: not (self._is_taken or self._readers), timeout=patience.total_seconds())
+            self._changed.wait_for(lambda: not self._is_taken)  # one that is as dangerous is waited for in any case
             self._waiting -= 1
-            if is_alone:
-                self._is_taken = True
-            else:
-                self._changed.wait_for(lambda: not self._is_taken)  # that one is as dangerous
-                self._readers += 1
-            self._changed.notify_all()
-        return is_alone
+            self._is_taken = True
 
     def _leave(self, *, is_alone: bool) -> None:
         with self._changed:

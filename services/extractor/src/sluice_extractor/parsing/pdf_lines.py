@@ -149,9 +149,8 @@ class LineReader:
 
     def _rects_of(self, text_page: ctypes.c_void_p, lines: _Lines) -> tuple[list[int], _Rects]:
         """For each line the number of its rectangles; and the rectangles of all, one line after the other."""
-        counts = list(map(self._count_rects, repeat(text_page), lines.firsts, lines.lengths))
-        if counts and min(counts) < 0:
-            counts = [max(count, 0) for count in counts]
+        counted = map(self._count_rects, repeat(text_page), lines.firsts, lines.lengths)
+        counts = list(map(max, counted, repeat(0)))
         total = sum(counts)
         if self._count_rects(text_page, 0, -1) == total:
             return counts, self._fetched(text_page, total)
