@@ -587,6 +587,54 @@ def test_an_original_whose_row_may_be_there_is_never_dropped(gateway, client):
     assert len(gateway.originals() - originals) == 1
 
 
+def test_a_request_that_stands_still_until_its_repeat_has_answered_stores_nothing(gateway):
+    content, headers = uuid4().bytes, {"Idempotency-Key": str(uuid4())}
+    before = gateway.documents(), len(gateway.originals())
+    arrived, go_on = threading.Event(), threading.Event()
+
+    def hold_the_first(name: str) -> None:
+        if name == "objects.commit.after" and not arrived.is_set():
+            arrived.set()
+            assert go_on.wait(30)
+
+    failpoints.set_trap(hold_the_first)
+    try:
+        with ThreadPoolExecutor(1) as threads, gateway.client() as client, gateway.client() as other:
+            late = threads.submit(send, client, content, headers=headers, on_duplicate="allow")
+            assert arrived.wait(30)
+            with gateway.deps.database.transaction() as connection:
+                connection.exec_driver_sql("UPDATE idempotency_keys SET locked_until = now() - interval '1 s'")
+            repeat = send(other, content, headers=headers, on_duplicate="allow")
+            go_on.set()
+            refused = late.result()
+    finally:
+        go_on.set()
+        failpoints.set_trap(None)
+
+    assert (repeat.status_code, refused.status_code) == (202, 409), refused.text
+    assert (refused.json()["code"], refused.headers["retry-after"]) == ("idempotency_in_flight", "1")
+    assert (gateway.documents(), len(gateway.originals())) == (before[0] + 1, before[1] + 1)
+
+
+def test_an_upload_whose_collection_is_deleted_meanwhile_is_refused_and_stores_nothing(gateway, client):
+    name = f"going-{uuid4().hex[:8]}"
+    gateway.deps.collections.create(gateway.tenant_id, name, chunking={})
+    before = gateway.documents(), gateway.originals()
+
+    def delete(point: str) -> None:
+        if point == "objects.commit.after":
+            gateway.deps.collections.delete(gateway.tenant_id, name)
+
+    failpoints.set_trap(delete)
+    try:
+        answer = send(client, uuid4().bytes, collection=name)
+    finally:
+        failpoints.set_trap(None)
+
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    assert (gateway.documents(), gateway.originals()) == before
+
+
 def digest_header(content: bytes) -> dict[str, str]:
     return {"Content-Digest": f"sha-256=:{base64.b64encode(hashlib.sha256(content).digest()).decode()}:"}
 

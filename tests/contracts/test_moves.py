@@ -10,8 +10,9 @@ from oracle import wait_until
 from sqlalchemy import text
 
 from sluice_common import failpoints
+from sluice_common.collections import Collections
 from sluice_common.contract import ExtractDocument, VerifyRun
-from sluice_common.documents import DuplicateDocument, NewDocument, Setback
+from sluice_common.documents import CollectionGone, DuplicateDocument, NewDocument, Setback
 from sluice_common.ids import point_id
 from sluice_common.keys import Keys
 from sluice_common.ports import ScoredPoint
@@ -120,6 +121,53 @@ def test_the_same_bytes_of_two_tenants_are_two_documents(protocol):
     other.collection_id = protocol.value("SELECT id FROM collections WHERE tenant_id = :t", t=other.tenant_id)
 
     assert protocol.accept(b"same").document_id != other.accept(b"same").document_id
+
+
+def in_a_collection(protocol: Protocol, name: str) -> NewDocument:
+    """A document to be taken into a new collection."""
+    collections = Collections(protocol.database)
+    collections.create(protocol.tenant_id, name, chunking={})
+    collection = collections.find(protocol.tenant_id, name)
+    assert collection is not None
+    return NewDocument(protocol.tenant_id, collection.id, make_original())
+
+
+def test_a_collection_that_was_deleted_since_the_upload_began_takes_no_document(protocol):
+    new = in_a_collection(protocol, "gone")
+    Collections(protocol.database).delete(protocol.tenant_id, "gone")
+
+    with pytest.raises(CollectionGone):
+        protocol.documents.accept(new)
+
+    assert protocol.value("SELECT count(*) FROM documents") == 0
+
+
+def test_an_upload_beside_the_deletion_of_its_collection_waits_for_it_and_is_refused(protocol):
+    new = in_a_collection(protocol, "going")
+    arrived, go_on = threading.Event(), threading.Event()
+
+    def hold(name: str) -> None:
+        if name == "delete_collection.documents_moved":
+            arrived.set()
+            assert go_on.wait(30)
+
+    failpoints.set_trap(hold)
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            deleted = pool.submit(Collections(protocol.database).delete, protocol.tenant_id, "going")
+            assert arrived.wait(30)
+            accepted = pool.submit(protocol.documents.accept, new)
+            is_waiting = (
+                "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
+            wait_until(lambda: bool(protocol.query(is_waiting)), seconds=30, message="the upload does not wait")
+            go_on.set()
+            assert deleted.result()
+            with pytest.raises(CollectionGone):
+                accepted.result()
+    finally:
+        go_on.set()
+        failpoints.set_trap(None)
 
 
 # extracting

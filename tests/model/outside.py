@@ -47,7 +47,7 @@ def _cancel(world: World, rules: Rules) -> Iterator[Step]:
 
 
 def _delete(world: World, rules: Rules) -> Iterator[Step]:
-    """`_DELETE` and `_ABANDON_RUNS` in documents.py."""
+    """`_DELETE` and `_ABANDON_RUNS` in documents.py; `_DELETE_DOCUMENTS` in collections.py does the same to many."""
     document = world.document
     deleted = world.with_document(
         lifecycle=Lifecycle.DELETING,

@@ -12,7 +12,7 @@ from model.rules import Rules, Step
 from model.scenarios import ONLY_SAVED_WORK, PLANTS, SMALL, Plant
 from model.world import World
 
-from sluice_common import batches, documents, hits, reconciling
+from sluice_common import batches, collections, documents, hits, reconciling
 from sluice_common.status import BATCH_MOVES, MOVES, RUN_MOVES
 
 pytestmark = pytest.mark.timeout(1800)  # half a minute on an idle core, and many times that on a busy one
@@ -98,7 +98,7 @@ def _made(explored: list[Exploration], table: str) -> set[tuple[str, str]]:
 
 def _statements() -> dict[str, str]:
     found: dict[str, str] = {}
-    for module in (batches, documents, hits, reconciling):
+    for module in (batches, collections, documents, hits, reconciling):
         for name, value in vars(module).items():
             if isinstance(value, sa.TextClause | str) and re.fullmatch(r"_[A-Z][A-Z_]+", name):
                 found[name] = found.get(name, "") + str(value)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 ORDERS = "tests/faults/protocol/test_every_order.py"
 _SCRIPTS = "tests/faults/protocol/test_scripts.py::test_"
 _MOVES = "tests/contracts/test_moves.py::test_"
+_KEYS = "tests/contracts/test_idempotency.py::test_"
 _SEARCHES = "tests/faults/protocol/test_searches.py::test_"
 _EXTRACTIONS = "tests/contracts/test_extraction_stage.py::test_"
 
@@ -488,6 +489,31 @@ _TENANTS = (
     ),
 )
 
+_REQUESTS = (
+    _in_documents(
+        "upload with a key that is another's",
+        "a request stores nothing once its repeat has taken the idempotency key over",
+        Edit(
+            "_ACCEPT = ", "FROM place WHERE CAST(:token AS uuid) IS NULL OR EXISTS (SELECT 1 FROM claim)", "FROM place"
+        ),
+        _KEYS + "a_request_whose_key_was_taken_over_brings_nothing_back_that_was_deleted_since",
+        _KEYS + "a_request_does_nothing_when_its_repeat_has_failed_and_given_the_key_up",
+    ),
+    _in_documents(
+        "replacement with a key that is another's",
+        "a request replaces nothing once its repeat has taken the idempotency key over",
+        Edit("def _resolve(", "token is not None and one(connection, _HOLD_KEY, token=token) is None", "False"),
+        _KEYS + "a_request_whose_key_was_taken_over_puts_no_older_content_back",
+    ),
+    _in_documents(
+        "upload into a deleted collection",
+        "a deleted collection takes no document, and an upload waits for the deletion beside it",
+        Edit("_ACCEPT = ", " AND lifecycle = 'active' FOR SHARE", ""),
+        _MOVES + "a_collection_that_was_deleted_since_the_upload_began_takes_no_document",
+        _MOVES + "an_upload_beside_the_deletion_of_its_collection_waits_for_it_and_is_refused",
+    ),
+)
+
 _HINTS = (
     Bug(
         "hint with a text in it",
@@ -505,6 +531,7 @@ _HINTS = (
 )
 
 BUGS: dict[str, Bug] = {
-    bug.name: bug for bug in (*_TOKENS, *_LOCKS, *_PUBLICATION, *_BUDGETS, *_ENDINGS, *_CLEANING, *_TENANTS, *_HINTS)
+    bug.name: bug
+    for bug in (*_TOKENS, *_LOCKS, *_PUBLICATION, *_BUDGETS, *_ENDINGS, *_CLEANING, *_TENANTS, *_REQUESTS, *_HINTS)
 }
 """The whole catalogue, by name."""

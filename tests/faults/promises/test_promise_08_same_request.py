@@ -1,11 +1,12 @@
 """Promise 8: the same request or the same bytes twice make one document, whatever dies in between."""
 
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
 import httpx
 import pytest
-from faults.promises.parts import ended, in_threads, sha256, text_about, upload
+from faults.promises.parts import ended, found, in_threads, sha256, text_about, upload
 from oracle import wait_until
 
 AT_ONCE = 10
@@ -83,6 +84,44 @@ def test_a_gateway_that_dies_while_it_answers_makes_one_document_with_the_repeat
         message="an object without a row stays",
     )
     figures.note(8, f"gateway killed at {point}, repeated with the same key through the other one: 1 document")
+
+
+@pytest.mark.parametrize("since", ["deleted", "made twice", "replaced"])
+def test_a_gateway_that_stands_still_until_its_repeat_has_answered_changes_nothing_any_more(
+    site, client, since, figures
+):
+    word = f"zs{uuid4().hex[:8]}"
+    body, newer = text_about(word, 3), text_about(word, 4)
+    fields = {
+        "deleted": {},
+        "made twice": {"on_duplicate": "allow"},
+        "replaced": {"external_id": word, "on_duplicate": "replace"},
+    }[since]
+    gateway = site.points["api"]
+
+    with ThreadPoolExecutor(1) as pool, site.client(site.gateways()[-1]) as other:
+        gateway.arm(**{"objects.commit.after": "hold"})
+        late = pool.submit(upload, client, body, f"{word}.txt", key=word, **fields)
+        gateway.wait_for_hit("objects.commit.after")
+        site.oracle.query(f"UPDATE idempotency_keys SET locked_until = now() WHERE key = '{word}' RETURNING 1")
+        repeat = upload(other, body, f"{word}.txt", key=word, **fields)
+        assert repeat.status_code == 202
+        assert ended(other, repeat.json()["id"])["status"] == "ready"
+        if since == "deleted":
+            assert other.delete(f"/v1/documents/{repeat.json()['id']}").status_code == 202
+        if since == "replaced":
+            assert upload(other, newer, f"{word}.txt", **fields).status_code == 202
+            assert ended(other, repeat.json()["id"])["status"] == "ready"
+        gateway.disarm()
+        answer = late.result()
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "idempotency_in_flight")
+    left = site.oracle.query(f"SELECT count(*) FROM originals WHERE sha256 = '{sha256(body)}'")[0][0]
+    shown = {hit["document_id"] for hit in found(client, word)}
+    assert (left, shown) == (1, set() if since == "deleted" else {repeat.json()["id"]})
+    if since == "replaced":
+        assert client.get(f"/v1/documents/{repeat.json()['id']}/content").content == newer
+    figures.note(8, f"a gateway that stood still until its repeat was answered, {since} since: 409, nothing changed")
 
 
 def strangers(site) -> set[str]:

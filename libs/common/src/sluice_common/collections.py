@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from sluice_common import events
 from sluice_common.database import Database, one, rows
+from sluice_common.failpoints import marked, reach
 from sluice_common.ids import new_id
 
 
@@ -118,6 +119,7 @@ class Collections:
         with self._database.single() as connection:
             return one(connection, _CHANGE, **values) is not None
 
+    @marked("delete_collection")
     def delete(self, tenant_id: UUID, name: str, *, version: int | None = None) -> bool:
         """Delete the collection with all its documents, invisible from this commit on.
 
@@ -128,7 +130,9 @@ class Collections:
             row = one(connection, _DELETE, tenant_id=tenant_id, name=name, version=version)
             if row is None:
                 return False
+            reach("delete_collection.collection_moved")
             deleted = [document.id for document in rows(connection, _DELETE_DOCUMENTS, id=row.id)]
+            reach("delete_collection.documents_moved")
             connection.execute(_ABANDON_RUNS, {"ids": deleted})
             events.record(connection, deleted)
             return True

@@ -1,7 +1,7 @@
 """The moves of documents and runs: each is one transaction whose WHERE clause is the check.
 
 Zero rows mean "not yours any more": the caller drops what it has and says nothing. Whoever touches more than one
-row locks the document first, then the batch, then the run.
+row locks the document first, then the batch, then the run; the idempotency key and the collection before them.
 """
 
 from collections.abc import Mapping
@@ -94,13 +94,20 @@ class Setback:
 
 
 # Row, original, job, history and the answered idempotency key in one statement: all or nothing, one round trip.
+# The key is the request's only while nobody took it over, and the collection must outlive the statement: both rows
+# are locked before the document is written.
 _ACCEPT = sa.text(f"""
-    WITH accepted AS (
+    WITH claim AS (
+        SELECT 1 FROM idempotency_keys WHERE token = CAST(:token AS uuid) FOR UPDATE),
+    place AS (
+        SELECT id FROM collections WHERE id = :collection_id AND lifecycle = 'active' FOR SHARE),
+    accepted AS (
         INSERT INTO documents (id, tenant_id, collection_id, external_id, dedupe_sha, attributes, options, job_id,
                                request_id, traceparent, max_tries, max_losses, deadline, dispatch_after)
-        VALUES (:id, :tenant_id, :collection_id, :external_id, :dedupe_sha, CAST(:attributes AS jsonb),
-                CAST(:options AS jsonb), :job_id, :request_id, :traceparent, :max_tries, :max_losses,
-                {LATEST_TIME} + :deadline, now() + :grace)
+        SELECT CAST(:id AS uuid), CAST(:tenant_id AS uuid), place.id, :external_id, :dedupe_sha,
+               CAST(:attributes AS jsonb), CAST(:options AS jsonb), CAST(:job_id AS uuid), :request_id, :traceparent,
+               :max_tries, :max_losses, {LATEST_TIME} + :deadline, now() + :grace
+        FROM place WHERE CAST(:token AS uuid) IS NULL OR EXISTS (SELECT 1 FROM claim)
         ON CONFLICT DO NOTHING RETURNING id, tenant_id, request_no, job_id, state),
     original AS (
         INSERT INTO originals (document_id, request_no, storage_key, sha256, size_bytes, declared_type, name)
@@ -115,7 +122,8 @@ _ACCEPT = sa.text(f"""
     answered AS (
         UPDATE idempotency_keys SET document_id = (SELECT id FROM accepted)
         WHERE token = CAST(:token AS uuid) AND EXISTS (SELECT 1 FROM accepted))
-    SELECT id FROM accepted
+    SELECT (SELECT id FROM accepted) AS id, EXISTS (SELECT 1 FROM place) AS has_place,
+           CAST(:token AS uuid) IS NULL OR EXISTS (SELECT 1 FROM claim) AS has_claim
 """)
 
 _ADD_ORIGINAL = sa.text("""
@@ -243,6 +251,8 @@ _DELETE = sa.text("""
 
 _ABANDON_RUNS = sa.text("UPDATE runs SET state = 'abandoned', gc_at = now() WHERE document_id = :id")
 
+_HOLD_KEY = sa.text("SELECT 1 FROM idempotency_keys WHERE token = :token FOR UPDATE")
+
 _BIND_KEY = sa.text("UPDATE idempotency_keys SET document_id = :document_id WHERE token = :token")
 
 
@@ -252,6 +262,14 @@ class DuplicateDocument(Exception):
     def __init__(self, document_id: UUID) -> None:
         super().__init__(str(document_id))
         self.document_id = document_id
+
+
+class ClaimLost(Exception):
+    """The request took so long that its repeat has taken its idempotency key over, and answers for both."""
+
+
+class CollectionGone(Exception):
+    """The collection was deleted since the request began."""
 
 
 class Documents:
@@ -276,6 +294,8 @@ class Documents:
 
         Raises:
             DuplicateDocument: with `reject`, or when an external id stands for other bytes already.
+            ClaimLost: the token is not the key's any more; nothing was changed.
+            CollectionGone: nothing was changed.
         """
         while True:
             accepted = self._insert(new, token) or self._resolve(new, on_duplicate, token)
@@ -443,10 +463,18 @@ class Documents:
                 token=token,
                 **vars(new.original),
             )
-        return None if row is None else Accepted(document_id, "created")
+        assert row is not None, "the statement tells what it found"
+        if not row.has_claim:
+            raise ClaimLost
+        if not row.has_place:
+            raise CollectionGone
+        return None if row.id is None else Accepted(document_id, "created")
 
     def _resolve(self, new: NewDocument, on_duplicate: str, token: UUID | None) -> Accepted | None:
         with self._database.transaction() as connection:
+            if token is not None and one(connection, _HOLD_KEY, token=token) is None:
+                raise ClaimLost
+            reach("resolve.key_held")
             accepted = self._resolve_duplicate(connection, new, on_duplicate)
             if accepted is not None and token is not None:
                 connection.execute(_BIND_KEY, {"token": token, "document_id": accepted.document_id})

@@ -22,6 +22,7 @@ Trap = Callable[[str], None]
 
 _MOVES = (
     "accept", "claim_extraction", "heartbeat", "forward", "finish_extraction", "fail_extraction", "cancel", "delete",
+    "begin_request", "complete_request", "release_request", "delete_collection",
     "reprocess", "claim_batch", "finish_batch", "defer_batch", "fail_batch", "publish", "repair",
     "embed_again", "dispatch", "notice_epoch", "reap", "fail_exhausted", "fail_overdue", "collect", "purge",
 )  # fmt: skip
@@ -34,7 +35,8 @@ _STEPS = (
     "extractor.child_started", "extractor.page_read",
     "finish_extraction.document_moved", "finish_extraction.batches_added", "finish_extraction.run_closed",
     "forward.locked", "fail_extraction.document_moved", "cancel.document_moved", "delete.document_moved",
-    "replace.document_moved",
+    "replace.document_moved", "resolve.key_held",
+    "delete_collection.collection_moved", "delete_collection.documents_moved",
     "finish_batch.locked", "finish_batch.batch_done", "finish_batch.counted",
     "publish.locked", "publish.document_moved", "publish.run_published", "repair.locked",
     "embed_again.document_moved", "objects.synced", "objects.renamed",

@@ -10,6 +10,7 @@ import orjson
 import sqlalchemy as sa
 
 from sluice_common.database import Database, one
+from sluice_common.failpoints import marked
 from sluice_common.schema import LATEST_TIME
 
 KEPT = timedelta(hours=24)
@@ -86,6 +87,7 @@ class Idempotency:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @marked("begin_request")
     def begin(self, tenant_id: UUID, key: str, fingerprint: bytes) -> Beginning:
         """Claim the key for this request, or say what is known of it.
 
@@ -112,6 +114,7 @@ class Idempotency:
             connection.execute(_TAKE_OVER, {**where, "token": token, "locked": LOCKED})
             return Fresh(token) if known.document_id is None else Resumed(token, known.document_id)
 
+    @marked("complete_request")
     def complete(self, token: UUID, *, status: int, body: Any, headers: Mapping[str, str]) -> None:  # JSON
         """Keep the answer for repeats."""
         values = {"status": status, "body": orjson.dumps(body).decode(), "headers": orjson.dumps(headers).decode()}
@@ -123,6 +126,7 @@ class Idempotency:
         with self._database.single() as connection:
             return one(connection, _DONE, tenant_id=tenant_id, key=key) is not None
 
+    @marked("release_request")
     def release(self, token: UUID) -> None:
         """Forget a claim whose request failed before it changed anything, so that a repeat may succeed."""
         with self._database.single() as connection:

@@ -323,6 +323,7 @@ idempotency_keys = sa.Table(
     _moment("locked_until"),
     _moment("expires_at"),
     sa.Index("ix_idempotency_keys_expires", "expires_at"),
+    sa.Index("ix_idempotency_keys_token", "token"),
 )
 
 keeper = sa.Table(

@@ -74,7 +74,7 @@ def answer_once(
         if not isinstance(begun, InFlight):
             return finish(deps, begun, lambda _claim: do())
         time.sleep(pause_s)
-    raise _in_flight()
+    raise in_flight()
 
 
 async def begin_when_free(deps: ApiDeps, principal: Principal, key: str, fingerprint: bytes) -> Beginning:
@@ -88,7 +88,7 @@ async def begin_when_free(deps: ApiDeps, principal: Principal, key: str, fingerp
         if not isinstance(begun, InFlight):
             return begun
         await asyncio.sleep(pause_s)
-    raise _in_flight()
+    raise in_flight()
 
 
 def finish(deps: ApiDeps, begun: Beginning, do: Callable[[Claim], Response]) -> Response:
@@ -110,6 +110,12 @@ def finish(deps: ApiDeps, begun: Beginning, do: Callable[[Claim], Response]) -> 
     return response
 
 
+def in_flight() -> Problem:
+    """The answer to a request while another one of the same key is being answered."""
+    detail = "The same request is being answered; ask again in a second."
+    return Problem(409, "idempotency_in_flight", detail, headers={"Retry-After": "1"})
+
+
 def _replayed(replay: Replay) -> Response:
     headers = {**replay.headers, "idempotent-replayed": "true"}
     return Response(replay.body, replay.status, headers, media_type="application/json")
@@ -121,8 +127,3 @@ def _pauses() -> Iterator[float]:
     while time.monotonic() < deadline:
         yield pause_s
         pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
-
-
-def _in_flight() -> Problem:
-    detail = "The same request is being answered; ask again in a second."
-    return Problem(409, "idempotency_in_flight", detail, headers={"Retry-After": "1"})

@@ -15,6 +15,7 @@ from starlette.concurrency import run_in_threadpool
 
 from sluice_api.auth import too_large
 from sluice_api.deps import ApiDeps
+from sluice_api.idempotent import in_flight
 from sluice_api.multipart import FileHead
 from sluice_api.problems import Problem
 from sluice_api.schemas import UploadFields
@@ -23,7 +24,14 @@ from sluice_common import ids
 from sluice_common.collections import Collection
 from sluice_common.contract import ExtractDocument
 from sluice_common.database import DISK_FULL
-from sluice_common.documents import Accepted, DuplicateDocument, NewDocument, Original
+from sluice_common.documents import (
+    Accepted,
+    ClaimLost,
+    CollectionGone,
+    DuplicateDocument,
+    NewDocument,
+    Original,
+)
 from sluice_common.errors import DatabaseUnavailable
 from sluice_common.idempotency import Fresh, Resumed
 from sluice_common.keys import Principal
@@ -143,7 +151,8 @@ def submit_document(
         claim: of the idempotency key, bound to the document in the row's own transaction.
 
     Raises:
-        Problem: 404 for an unknown collection, 409 for a document that is already there.
+        Problem: 404 for an unknown collection, 409 for a document that is already there, or when a repeat of the
+            request has taken its idempotency key over.
         TransientError: nothing was taken in, or, without the database, perhaps; the same key tells.
     """
     if isinstance(claim, Resumed):
@@ -170,7 +179,7 @@ def collection_of(deps: ApiDeps, principal: Principal, name: str) -> Collection:
     """
     collection = collection_named(name, principal, deps)
     if collection is None:
-        raise Problem(404, "not_found", "There is no such collection.", pointer="/collection")
+        raise _no_collection()
     return collection
 
 
@@ -235,13 +244,17 @@ def _accept(new: NewDocument, fields: UploadFields, claim: Fresh | None, deps: A
         detail = f"The collection has it already: {shown}."
         headers = {"Location": f"/v1/documents/{shown}"}
         raise Problem(409, "document_exists", detail, pointer=pointer, headers=headers) from error
+    except ClaimLost as error:
+        raise in_flight() from error
+    except CollectionGone as error:
+        raise _no_collection() from error
 
 
 @contextlib.contextmanager
 def _dropped_unless_used(incoming: IncomingOriginal) -> Iterator[None]:
     try:
         yield
-    except Problem:  # it is there already
+    except Problem:  # it is there already, or not this request's to store
         incoming.drop()
         raise
     except DatabaseUnavailable as error:
@@ -249,6 +262,10 @@ def _dropped_unless_used(incoming: IncomingOriginal) -> Iterator[None]:
             incoming.drop()
         raise
     # After any other failure the row may be there: the object stays, and the janitor removes it if it is not.
+
+
+def _no_collection() -> Problem:
+    return Problem(404, "not_found", "There is no such collection.", pointer="/collection")
 
 
 def _new_key() -> str:
