@@ -2,7 +2,8 @@
 
 A lane is several runs of pytest, one after the other: the servers that a run has started end with it, and do not work
 on beside the next. Lines come as they are printed, with the name of their lane. When both lanes have ended, what failed
-is run once more with nothing beside it (ADR 0030); what failed, and how, is the last that is printed.
+is run once more with nothing beside it (ADR 0030), but for what no machine can be blamed for; what failed, and how, is
+the last that is printed.
 """
 
 import subprocess
@@ -40,6 +41,8 @@ BY_THEMSELVES = {
 """What takes too long for every change, and the command that runs it."""
 MAX_REPEATED = 3
 """More failures than these are no matter of what ran beside them: nothing is repeated then."""
+NEVER_REPEATED = ("a promise was broken", "tests/faults/protocol/", "tests/faults/planted/")
+"""What has failed when it has failed once: the fault run's verdict, and what waits for no clock of a machine."""
 _KEPT_LINES = 400
 """Of each failed run, counted from its end."""
 _CACHES = Path("build/test-runs")
@@ -80,8 +83,10 @@ def _lane(lane: str, command: Sequence[str]) -> Iterator[Run]:
 
 
 def _alone(failed: Sequence[Run], command: Sequence[str]) -> int:
-    count = sum(len(run.failures) for run in failed)
-    if count > MAX_REPEATED or not all(run.failures for run in failed):
+    failures = [line for run in failed for line in run.failures]
+    final = [line for line in failures if any(part in line for part in NEVER_REPEATED)]
+    if final or len(failures) > MAX_REPEATED or not all(run.failures for run in failed):
+        print("\n".join(f"not repeated: {line}" for line in final or failures))
         return failed[0].status
     again = [
         _run("alone", [*command, "--last-failed", "--last-failed-no-failures=none"], run.folders.split())

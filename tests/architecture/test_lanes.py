@@ -4,6 +4,8 @@ import runpy
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 RUNNER = runpy.run_path(str(ROOT / "scripts/run_tests.py"))
 
@@ -19,6 +21,14 @@ def test_the_commands_of_what_runs_by_itself_are_targets():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
 
     assert all(f"\n{command.removeprefix('make ')}:" in makefile for command in RUNNER["BY_THEMSELVES"].values())
+
+
+@pytest.mark.parametrize("failure", ["E - Failed: a promise was broken", "tests/faults/protocol/test_x.py::test_y"])
+def test_a_broken_promise_is_not_forgiven_by_a_second_run(failure, capsys):
+    run = RUNNER["Run"]("tests/faults", 1, 0.0, [f"FAILED {failure}\n"])
+
+    assert RUNNER["_alone"]([run], ["a-command-that-is-not-there"]) == 1
+    assert "not repeated" in capsys.readouterr().out
 
 
 def files_under(folder: Path) -> list[Path]:

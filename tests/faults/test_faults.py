@@ -71,7 +71,10 @@ def test_every_part_may_break_at_any_moment_and_every_promise_is_kept(rig, figur
         say(line)
     _note(outcome, figures)
     if outcome.violations:
-        pytest.fail(f"the whole story: {keep_story(outcome, SEED, STORIES)}\n{outcome.story}", pytrace=False)
+        pytest.fail(
+            f"a promise was broken; the whole story: {keep_story(outcome, SEED, STORIES)}\n{outcome.story}",
+            pytrace=False,
+        )
     assert len(rig.tally.struck) == outcome.kinds
     if IS_LONG:
         assert [state for state in WORKING if rig.tally.met_in(state) == 0] == []
