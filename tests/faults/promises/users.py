@@ -14,6 +14,8 @@ from faults.promises.parts import (
     SEED,
     SMALL_CHUNKS,
     Site,
+    asked_of_any,
+    bare,
     lose_points,
     pdf_of,
     plant_orphan,
@@ -38,7 +40,8 @@ class User(threading.Thread):
         self._rng = random.Random(f"{SEED}:{number}")
         self._stopping = threading.Event()
         self._lives: list[Callable[[str], None]] = [
-            self._reprocessed_and_deleted, self._cancelled, self._torn, self._refused, self._kept,
+            self._reprocessed_and_deleted, self._cancelled, self._torn, self._refused, self._overdue, self._exhausted,
+            self._kept,
         ]  # fmt: skip
         self.documents = 0
         self.kept: list[str] = []
@@ -96,9 +99,26 @@ class User(threading.Thread):
         document = self._expect(document_id, "failed")
         assert document["error"]["code"] == "embedding_rejected", document["error"]
 
+    def _overdue(self, word: str) -> None:
+        """Its deadline passes, by somebody who goes behind everybody's back, while it is read."""
+        document_id = self._send(pdf_of(80, word), f"{word}.pdf", word)
+        where = f"id = '{bare(document_id)}'"
+        self._site.oracle.query(f"UPDATE documents SET deadline = now() - interval '1 s' WHERE {where} RETURNING 1")
+        self._expect(document_id, "failed", "ready")
+
+    def _exhausted(self, word: str) -> None:
+        """A batch of it has failed, by somebody who goes behind everybody's back, and the document not yet."""
+        document_id = self._send(pdf_of(80, word), f"{word}.pdf", word)
+        where = f"document_id = '{bare(document_id)}' AND state = 'pending'"
+        failed = f"UPDATE batches SET state = 'failed', error_code = 'internal' WHERE {where} RETURNING 1"
+        while not self._site.oracle.query(failed) and self._read(document_id)["status"] not in ENDED:
+            self._stopping.wait(PAUSE_S)
+        self._expect(document_id, "failed", "ready")
+
     def _kept(self, word: str) -> None:
         document_id = self._send(text_about(word, PARTS), f"{word}.txt", word)
         self._expect(document_id, "ready")
+        assert self._ask("GET", f"/v1/documents/{document_id}/content").content == text_about(word, PARTS)
         self.kept.append(document_id)
 
     # The steps of the above
@@ -125,20 +145,7 @@ class User(threading.Thread):
         return document
 
     def _ask(self, method: str, path: str, **request: Any) -> httpx.Response:
-        """The answer of whichever gateway lives; asked again until there is one."""
-        deadline = time.monotonic() + PATIENCE_S
-        while True:
-            gateways = self._site.gateways()
-            for url in self._rng.sample(gateways, k=len(gateways)):
-                try:
-                    with self._site.client(url) as client:
-                        answer = client.request(method, path, **request)
-                except httpx.TransportError:
-                    continue  # it was killed, or is not up again
-                if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
-                    return answer
-            assert time.monotonic() < deadline, f"nobody answers {method} {path}"
-            time.sleep(PAUSE_S)  # both gateways are being started again
+        return asked_of_any(self._site, method, path, patience_s=PATIENCE_S, **request)
 
 
 class Vandal(threading.Thread):
