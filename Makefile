@@ -59,8 +59,9 @@ test-promises: .venv ## The proofs of single promises and of the providers at th
 	LONG=1 $(PYTEST) --timeout=7200 $(or $(T),tests/faults/promises tests/faults/test_providers.py)
 test-planted: .venv ## Take one protection away at a time; a test must notice each
 	PLANTED=all $(PYTEST) --timeout=7200 tests/faults/planted
-test-orders: .venv ## Try 2,000 random orders of all moves; repeat one run with SEED=number
-	HYPOTHESIS_PROFILE=long $(PYTEST) --timeout=14400 tests/faults/protocol/test_every_order.py
+test-orders: .venv ## Try 2,000 random orders of all moves, and 10,000 filters; repeat one run with SEED=number
+	HYPOTHESIS_PROFILE=long $(PYTEST) --timeout=14400 tests/faults/protocol/test_every_order.py \
+	  tests/contracts/test_vector_store.py -k "no_order or no_filter"
 test-bounds: .venv ## Fill, flood and enlarge everything to its promised bounds; choose with T=path
 	BOUNDS=full $(PYTEST) --timeout=14400 $(or $(T),tests/bounds)
 test-monitoring: .venv ## Check rules and dashboards on a real Prometheus and Alertmanager; choose with T=path

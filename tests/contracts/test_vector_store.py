@@ -1,5 +1,6 @@
 """What every vector store promises, on the embedded server and on a real Qdrant."""
 
+import os
 import threading
 from concurrent import futures
 from uuid import UUID, uuid4
@@ -248,8 +249,13 @@ filters = st.recursive(
 )
 
 
+FILTERS = 10_000 if os.environ.get("HYPOTHESIS_PROFILE") == "long" else 400
+
+
 @settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=FILTERS,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(asked=filters, mode=st.sampled_from(MODES))
 def test_no_filter_reaches_another_tenant_or_a_hidden_run(store, asked, mode):

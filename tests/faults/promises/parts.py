@@ -34,9 +34,13 @@ IS_LONG = "LONG" in os.environ
 ENDED = frozenset({"ready", "failed", "cancelled"})
 
 
+TIMES_THE_BOUND = 1 if IS_LONG else 10
+"""The long form runs on a machine that does nothing else; elsewhere a promised time may become so many."""
+
+
 def is_within(seconds: float, bound_s: float) -> bool:
-    """Whether a promised time was kept; only the long form asks, on a machine that does nothing else."""
-    return seconds <= bound_s or not IS_LONG
+    """Whether a promised time was kept."""
+    return seconds <= bound_s * TIMES_THE_BOUND
 
 
 T = TypeVar("T")
@@ -213,6 +217,23 @@ def found(client: httpx.Client, word: str, *, mode: str = "lexical", **fields: A
     assert answer.status_code == 200, answer.text
     results: list[dict[str, Any]] = answer.json()["results"]
     return results
+
+
+def asked_of_any(site: Site, method: str, path: str, *, patience_s: float = 120, **request: Any) -> httpx.Response:
+    """The answer of whichever gateway lives; asked again until there is one, as a client of several does."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        gateways = site.gateways()
+        for url in random.sample(gateways, k=len(gateways)):
+            try:
+                with site.client(url) as client:
+                    answer = client.request(method, path, **request)
+            except httpx.TransportError:
+                continue  # it was stopped or killed, or is not up again
+            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                return answer
+        assert time.monotonic() < deadline, f"nobody answers {method} {path}"
+        time.sleep(0.1)  # both gateways are being started again
 
 
 def nobody_works_on(site: Site, document_id: str) -> bool:

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import signal
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -26,31 +27,40 @@ def both_sides(*names: str) -> list[str]:
 
 POINTS_OF: Mapping[str, Sequence[str]] = {
     "api": [
-        *both_sides("accept", "cancel", "delete", "reprocess", "embed_again"),
-        *both_sides("objects.create", "objects.commit", "vectors.search"),
+        *both_sides("accept", "cancel", "delete", "reprocess", "embed_again", "delete_collection"),
+        *both_sides("begin_request", "complete_request", "release_request"),
+        *both_sides("objects.create", "objects.commit", "objects.read", "vectors.search"),
         *("objects.synced", "objects.renamed"),
         *("cancel.document_moved", "delete.document_moved", "embed_again.document_moved", "replace.document_moved"),
+        *("resolve.key_held", "delete_collection.collection_moved", "delete_collection.documents_moved"),
     ],
     "extractor": [
         *both_sides("claim_extraction", "heartbeat", "forward", "finish_extraction", "fail_extraction"),
-        *both_sides("objects.local_copy", "queue.send"),
+        *both_sides("objects.local_copy", "queue.has_room", "queue.send"),
         *("extractor.child_started", "extractor.page_read", "forward.locked", "fail_extraction.document_moved"),
         *(f"finish_extraction.{step}" for step in ("document_moved", "batches_added", "run_closed")),
     ],
     "embedder": [
         *both_sides("claim_batch", "finish_batch", "defer_batch", "fail_batch", "publish"),
-        *both_sides("vectors.upsert", "vectors.count_of_run", "provider.embed"),
+        *both_sides("vectors.ensure_index", "vectors.upsert", "vectors.count_of_run", "provider.embed"),
         *(f"finish_batch.{step}" for step in ("locked", "batch_done", "counted")),
         *(f"publish.{step}" for step in ("locked", "document_moved", "run_published")),
+        "fail_batch.batch_failed",
     ],
     "reconciler": [
         *both_sides("repair", "dispatch", "notice_epoch", "reap", "fail_exhausted", "fail_overdue", "collect", "purge"),
+        *both_sides("trim", "queue.epoch", "objects.entries", "objects.discard_unfinished"),
         *both_sides("vectors.ids_of_run", "vectors.page_of_points", "vectors.delete_runs"),
         *both_sides("vectors.delete_document", "vectors.delete_points", "objects.delete"),
-        *("repair.locked", "collect.points_dropped", "purge.bytes_dropped"),
+        *("repair.locked", "collect.points_dropped", "purge.bytes_dropped", "purge.document_moved"),
+        *("dispatch.documents_given_out", "notice_epoch.counter_set", "reap.documents_taken_back"),
+        *("fail_exhausted.document_failed", "fail_overdue.document_failed"),
     ],
 }
 """Every point, in the service that it kills here; some are reached by others too."""
+
+FIRST_OF_ALL = "vectors.ensure_index"
+"""Where a process comes only when it has just been started."""
 
 BACKGROUND: Mapping[str, Mapping[str, str]] = {
     "extractor": {"extractor.page_read": "pause:0.04"},
@@ -99,6 +109,7 @@ class Driver(threading.Thread):
         random.Random(SEED).shuffle(chosen)
         self._points = chosen[name.endswith("2") :: 2][:POINTS_OF_EACH]
         self._site = site
+        self._name = name
         self._armed = site.points[name]
         self._background = BACKGROUND.get(kind, {})
         self.killed: list[str] = []
@@ -108,6 +119,8 @@ class Driver(threading.Thread):
         self._armed.arm(**self._background)
         for point in self._points:
             self._armed.arm_kill(point)
+            if point.startswith(FIRST_OF_ALL):
+                self._site.stack.kill(self._name, signal.SIGKILL)
             try:
                 self._armed.killed(point, seconds=PATIENCE_S)
             except AssertionError:

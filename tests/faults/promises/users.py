@@ -14,6 +14,8 @@ from faults.promises.parts import (
     SEED,
     SMALL_CHUNKS,
     Site,
+    asked_of_any,
+    bare,
     lose_points,
     pdf_of,
     plant_orphan,
@@ -38,7 +40,8 @@ class User(threading.Thread):
         self._rng = random.Random(f"{SEED}:{number}")
         self._stopping = threading.Event()
         self._lives: list[Callable[[str], None]] = [
-            self._reprocessed_and_deleted, self._cancelled, self._torn, self._refused, self._kept,
+            self._reprocessed_and_deleted, self._cancelled, self._torn, self._refused, self._overdue, self._exhausted,
+            self._gone_with_its_collection, self._kept,
         ]  # fmt: skip
         self.documents = 0
         self.kept: list[str] = []
@@ -96,9 +99,41 @@ class User(threading.Thread):
         document = self._expect(document_id, "failed")
         assert document["error"]["code"] == "embedding_rejected", document["error"]
 
+    def _overdue(self, word: str) -> None:
+        """Its deadline passes, by somebody who goes behind everybody's back, while it is read."""
+        document_id = self._send(pdf_of(80, word), f"{word}.pdf", word)
+        where = f"id = '{bare(document_id)}'"
+        self._site.oracle.query(f"UPDATE documents SET deadline = now() - interval '1 s' WHERE {where} RETURNING 1")
+        self._expect(document_id, "failed", "ready")
+
+    def _exhausted(self, word: str) -> None:
+        """A batch of it has failed, by somebody who goes behind everybody's back, and the document not yet."""
+        document_id = self._send(pdf_of(80, word), f"{word}.pdf", word)
+        where = f"document_id = '{bare(document_id)}' AND state = 'pending'"
+        failed = f"UPDATE batches SET state = 'failed', error_code = 'internal' WHERE {where} RETURNING 1"
+        while not self._site.oracle.query(failed) and self._read(document_id)["status"] not in ENDED:
+            self._stopping.wait(PAUSE_S)
+        self._expect(document_id, "failed", "ready")
+
+    def _gone_with_its_collection(self, word: str) -> None:
+        """Everything is asked for with an idempotency key, also what is refused."""
+        content = {"files": {"file": (f"{word}.txt", text_about(word, 3))}}
+        assert self._once("/v1/documents", f"{word}a", **content, data={"collection": word}).status_code == 404
+        made = self._once("/v1/collections", f"{word}b", json={"name": word})
+        assert made.status_code in (201, 409), made.text  # by a gateway that died before it could say so
+        where = {"collection": word, "external_id": word, "chunking": SMALL_CHUNKS}
+        document_id = str(self._once("/v1/documents", f"{word}c", **content, data=where).json()["id"])
+        self._expect(document_id, "ready")
+        newer = {"files": {"file": (f"{word}.txt", text_about(word, 5))}, "data": where | {"on_duplicate": "replace"}}
+        assert self._once("/v1/documents", f"{word}d", **newer).status_code == 202
+        self._expect(document_id, "ready")
+        assert self._ask("DELETE", f"/v1/collections/{word}").status_code in (202, 404)
+        assert self._ask("GET", f"/v1/documents/{document_id}").status_code == 410
+
     def _kept(self, word: str) -> None:
         document_id = self._send(text_about(word, PARTS), f"{word}.txt", word)
         self._expect(document_id, "ready")
+        assert self._ask("GET", f"/v1/documents/{document_id}/content").content == text_about(word, PARTS)
         self.kept.append(document_id)
 
     # The steps of the above
@@ -109,6 +144,15 @@ class User(threading.Thread):
         answer = self._ask("POST", "/v1/documents", files={"file": (name, body)}, data=data)
         assert answer.status_code in (200, 202), answer.text
         return str(answer.json()["id"])
+
+    def _once(self, path: str, key: str, **request: Any) -> httpx.Response:
+        """The answer to a POST with a key; whose gateway died is in flight until its minute is over."""
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            answer = self._ask("POST", path, headers={"Idempotency-Key": key}, **request)
+            if answer.json().get("code") != "idempotency_in_flight" or time.monotonic() > deadline:
+                return answer
+            time.sleep(PAUSE_S)  # paces the repeats, as Retry-After does
 
     def _expect(self, document_id: str, *statuses: str) -> dict[str, Any]:
         deadline = time.monotonic() + PATIENCE_S
@@ -125,20 +169,7 @@ class User(threading.Thread):
         return document
 
     def _ask(self, method: str, path: str, **request: Any) -> httpx.Response:
-        """The answer of whichever gateway lives; asked again until there is one."""
-        deadline = time.monotonic() + PATIENCE_S
-        while True:
-            gateways = self._site.gateways()
-            for url in self._rng.sample(gateways, k=len(gateways)):
-                try:
-                    with self._site.client(url) as client:
-                        answer = client.request(method, path, **request)
-                except httpx.TransportError:
-                    continue  # it was killed, or is not up again
-                if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
-                    return answer
-            assert time.monotonic() < deadline, f"nobody answers {method} {path}"
-            time.sleep(PAUSE_S)  # both gateways are being started again
+        return asked_of_any(self._site, method, path, patience_s=PATIENCE_S, **request)
 
 
 class Vandal(threading.Thread):

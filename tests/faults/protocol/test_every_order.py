@@ -27,7 +27,7 @@ from sluice_common.settings import DatabaseSettings
 
 SEED = int(os.environ.get("SEED", "20261120"))
 PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "ci")
-EXAMPLES, STEPS = {"ci": (30, 40), "planted": (60, 40), "long": (2000, 60)}[PROFILE]
+EXAMPLES, STEPS = {"ci": (200, 40), "planted": (60, 40), "long": (2000, 60)}[PROFILE]
 
 SETTINGS = settings(
     max_examples=EXAMPLES,

@@ -473,6 +473,7 @@ class Batches:
                 return one(connection, _POSTPONE_REPAIR, code=code, wait=self._times.longest, **token) is not None
             if one(connection, _FAIL_BATCH, code=code, **token) is None:
                 return False
+            reach("fail_batch.batch_failed")
             fail_document(
                 connection, claim.document_id, claim.run_id, code=code, detail=detail, detail_code=detail_code
             )

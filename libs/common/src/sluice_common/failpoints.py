@@ -24,12 +24,13 @@ _MOVES = (
     "accept", "claim_extraction", "heartbeat", "forward", "finish_extraction", "fail_extraction", "cancel", "delete",
     "begin_request", "complete_request", "release_request", "delete_collection",
     "reprocess", "claim_batch", "finish_batch", "defer_batch", "fail_batch", "publish", "repair",
-    "embed_again", "dispatch", "notice_epoch", "reap", "fail_exhausted", "fail_overdue", "collect", "purge",
+    "embed_again", "dispatch", "notice_epoch", "reap", "fail_exhausted", "fail_overdue", "collect", "purge", "trim",
 )  # fmt: skip
 _STORE_CALLS = (
     "vectors.upsert", "vectors.count_of_run", "vectors.ids_of_run", "vectors.page_of_points", "vectors.delete_runs",
-    "vectors.delete_document", "vectors.delete_points", "vectors.search", "objects.create", "objects.commit",
-    "objects.local_copy", "objects.delete", "provider.embed", "queue.send",
+    "vectors.delete_document", "vectors.delete_points", "vectors.search", "vectors.ensure_index",
+    "objects.create", "objects.commit", "objects.read", "objects.local_copy", "objects.delete", "objects.entries",
+    "objects.discard_unfinished", "provider.embed", "queue.send", "queue.has_room", "queue.epoch",
 )  # fmt: skip
 _STEPS = (
     "extractor.child_started", "extractor.page_read",
@@ -37,10 +38,12 @@ _STEPS = (
     "forward.locked", "fail_extraction.document_moved", "cancel.document_moved", "delete.document_moved",
     "replace.document_moved", "resolve.key_held",
     "delete_collection.collection_moved", "delete_collection.documents_moved",
-    "finish_batch.locked", "finish_batch.batch_done", "finish_batch.counted",
+    "finish_batch.locked", "finish_batch.batch_done", "finish_batch.counted", "fail_batch.batch_failed",
     "publish.locked", "publish.document_moved", "publish.run_published", "repair.locked",
     "embed_again.document_moved", "objects.synced", "objects.renamed",
-    "collect.points_dropped", "purge.bytes_dropped",
+    "dispatch.documents_given_out", "notice_epoch.counter_set", "reap.documents_taken_back",
+    "fail_exhausted.document_failed", "fail_overdue.document_failed",
+    "collect.points_dropped", "purge.bytes_dropped", "purge.document_moved",
 )  # fmt: skip
 
 POINTS: frozenset[str] = frozenset(

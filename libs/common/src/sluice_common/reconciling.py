@@ -355,6 +355,7 @@ class Reconciling:
         states = [state for state, queue in _QUEUE_OF_STATE.items() if queue in queues]
         with self._database.transaction() as connection:
             documents = rows(connection, _DISPATCH_DOCUMENTS, states=states, room=MOST_AT_ONCE, **pace)
+        reach("dispatch.documents_given_out")
         with self._database.transaction() as connection:
             room = MOST_AT_ONCE if EMBED_QUEUE in queues else 0
             batches = rows(connection, _DISPATCH_BATCHES, room=room, **pace)
@@ -392,6 +393,7 @@ class Reconciling:
             assert known is not None, "the first migration writes this row"
             run, seq = ask()
             connection.execute(_SET_EPOCH, {"run": run, "seq": seq})
+            reach("notice_epoch.counter_set")
             if known.redis_run == run and seq > known.redis_seq:
                 return False
             connection.execute(_PATIENTLY)
@@ -407,6 +409,7 @@ class Reconciling:
             lost = rows(connection, _REAP_DOCUMENTS, **times)
             connection.execute(_ABANDON_RUNS, {"run_ids": [row.active_run for row in lost]})
             events.record(connection, [row.id for row in lost], facts={"detail_code": "worker_lost"})
+        reach("reap.documents_taken_back")
         with self._database.transaction() as connection:
             batches = rows(connection, _REAP_BATCHES, far=self._times.far)
         return Reaped(len(lost), len(batches))
@@ -426,6 +429,7 @@ class Reconciling:
                     code=_document_code(row.code),
                     detail_code=row.error_detail_code or "batch_tries_used_up",
                 )
+            reach("fail_exhausted.document_failed")
         with self._database.transaction() as connection:
             connection.execute(_POSTPONE_REPAIRS, {"longest": self._times.longest})
         return failed
@@ -451,6 +455,7 @@ class Reconciling:
                     failed += fail_document(
                         connection, row.id, row.active_run, code=code, detail_code="deadline_exceeded"
                     )
+            reach("fail_overdue.document_failed")
         return Overdue(failed, unseen)
 
     @marked("collect")
@@ -479,6 +484,7 @@ class Reconciling:
                 # the document first, as everybody locks it; no row: another reconciler has made this pass
                 began = {"purge_pass": row.purge_pass, "longest": self._times.longest}
                 if one(connection, _PURGED, id=row.id, **began) is not None:
+                    reach("purge.document_moved")
                     connection.execute(_DROP_BATCHES_OF_DOCUMENT, {"id": row.id})
                     connection.execute(_FORGET_ANALYSES, {"id": row.id})
                     connection.execute(_FORGET_TRANSCRIPTS, {"id": row.id})
@@ -526,6 +532,7 @@ class Reconciling:
         with self._database.single() as connection:
             return set(keys) - {row.storage_key for row in rows(connection, _KNOWN_KEYS, keys=list(keys))}
 
+    @marked("trim")
     def trim(self, *, history_kept: timedelta = HISTORY_KEPT) -> None:
         """Forget old idempotency keys, pings, progress events, pieces of transcripts and images of pages.
 

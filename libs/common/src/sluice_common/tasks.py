@@ -79,6 +79,7 @@ class DramatiqQueue:
         except (redis.RedisError, ConnectionClosed) as error:
             raise QueueUnavailable(type(error).__name__) from error
 
+    @marked("queue.has_room")
     def has_room(self, queue: str) -> bool:
         """Whether *queue* holds so little that another hint is of use; asked of Redis twice a second at most.
 
@@ -95,6 +96,7 @@ class DramatiqQueue:
         self._rooms[queue] = (time.monotonic(), waiting < MOST_WAITING)
         return waiting < MOST_WAITING
 
+    @marked("queue.epoch")
     def epoch(self) -> tuple[str, int]:
         """The server's run id and a counter that this call increments; either one changes when Redis forgets.
 

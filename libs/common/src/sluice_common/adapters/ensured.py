@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sluice_common.errors import VectorStoreUnavailable
-from sluice_common.failpoints import marked
+from sluice_common.failpoints import around, marked
 from sluice_common.ports import Point, PointRef, ScoredPoint, SearchScope, SparseVector, VectorStore
 
 T = TypeVar("T")
@@ -27,6 +27,7 @@ class EnsuredVectorStore:
         self._store: VectorStore | None = None
         self._lock = threading.Lock()
 
+    @marked("vectors.ensure_index")
     def ensure_index(self) -> None:
         self._opened().ensure_index()
 
@@ -85,13 +86,15 @@ class EnsuredVectorStore:
         except VectorStoreUnavailable as error:
             if error.detail_code != "index_missing":
                 raise
-            store.ensure_index()
+            with around("vectors.ensure_index"):
+                store.ensure_index()
             return act(store)
 
     def _opened(self) -> VectorStore:
         with self._lock:
             if self._store is None:
                 store = self._open()
-                store.ensure_index()
+                with around("vectors.ensure_index"):
+                    store.ensure_index()
                 self._store = store
             return self._store

@@ -48,6 +48,7 @@ class FilesystemObjectStore:
         with _failures_named(key):
             return FileWriter(self._root, key)
 
+    @marked("objects.read")
     def read(self, key: str, *, start: int = 0, length: int | None = None) -> Iterator[bytes]:
         checked_key(key)
         source = self._open(key)
@@ -75,11 +76,13 @@ class FilesystemObjectStore:
         with _failures_named(key), _opened(self._root, _FOLDER) as root, contextlib.suppress(FileNotFoundError):
             _unlink(root, key)
 
+    @marked("objects.entries")
     def entries(self, *, older_than: datetime) -> Iterator[StoredObject]:
         with _failures_named("the store"):
             self._root.stat()
             yield from _entries_below(self._root, "", older_than)
 
+    @marked("objects.discard_unfinished")
     def discard_unfinished(self, *, older_than: datetime) -> int:
         with _failures_named(UNFINISHED):
             left = [entry for entry in _entries_of(self._root / UNFINISHED) if _modified_at(entry) < older_than]

@@ -83,6 +83,7 @@ class S3ObjectStore:
     def create(self, key: str) -> ObjectWriter:
         return PartWriter(self._client, self._bucket, self._name(key))
 
+    @marked("objects.read")
     def read(self, key: str, *, start: int = 0, length: int | None = None) -> Iterator[bytes]:
         if length == 0:
             self.size_of(key)
@@ -121,6 +122,7 @@ class S3ObjectStore:
         with _failures_named(key):
             self._client.delete_object(Bucket=self._bucket, Key=name)
 
+    @marked("objects.entries")
     def entries(self, *, older_than: datetime) -> Iterator[StoredObject]:
         pages = self._client.get_paginator("list_objects_v2")
         with _failures_named("the store"):
@@ -130,6 +132,7 @@ class S3ObjectStore:
                     if entry["LastModified"] < older_than and is_key(key):
                         yield StoredObject(key, entry["Size"], entry["LastModified"])
 
+    @marked("objects.discard_unfinished")
     def discard_unfinished(self, *, older_than: datetime) -> int:
         pages = self._client.get_paginator("list_multipart_uploads")
         discarded = 0

@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from dataclasses import replace
+from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
@@ -12,10 +13,11 @@ from sluice_api import schemas
 from sluice_api.auth import needs
 from sluice_api.deps import ApiDeps
 from sluice_api.presenting import job_json, language_of
-from sluice_api.problems import not_found
+from sluice_api.problems import Problem, not_found
 from sluice_api.routes.documents import find_document
 from sluice_api.schemas import JsonResponse, answer, refusal
 from sluice_common import ids
+from sluice_common.catalogue import DocumentView
 from sluice_common.jobs import Jobs, JobView
 from sluice_common.keys import Principal, Scope
 from sluice_common.status import State
@@ -39,7 +41,7 @@ def job_routes(deps: ApiDeps) -> APIRouter:
     )
     def read_job(request: Request, principal: Reader, job_id: str) -> Response:
         job = _found(jobs, principal, job_id)
-        view = find_document(deps, principal, ids.shown("doc", job.document_id))
+        view = _document_of(job, principal, deps)
         if not job.is_newest:
             ended = job.state if job.state in {State.COMPLETED, State.FAILED} else State.CANCELLED
             view = replace(view, state=ended, error_code=job.error_code, error_detail=None, error_detail_code=None)
@@ -54,3 +56,12 @@ def _found(jobs: Jobs, principal: Principal, job_id: str) -> JobView:
         if job is not None:
             return job
     raise not_found("job")
+
+
+def _document_of(job: JobView, principal: Principal, deps: ApiDeps) -> DocumentView:
+    try:
+        return find_document(deps, principal, ids.shown("doc", job.document_id))
+    except Problem as problem:
+        if problem.status_code == HTTPStatus.NOT_FOUND:  # of a collection that the key does not see
+            raise not_found("job") from problem
+        raise
