@@ -28,7 +28,8 @@ _MOVES = (
 )  # fmt: skip
 _STORE_CALLS = (
     "vectors.upsert", "vectors.count_of_run", "vectors.ids_of_run", "vectors.page_of_points", "vectors.delete_runs",
-    "vectors.delete_document", "vectors.delete_points", "vectors.search", "vectors.ensure_index",
+    "vectors.delete_document", "vectors.count_of_document", "vectors.delete_points", "vectors.search",
+    "vectors.ensure_index",
     "objects.create", "objects.commit", "objects.read", "objects.local_copy", "objects.delete", "objects.entries",
     "objects.discard_unfinished", "provider.embed", "queue.send", "queue.has_room", "queue.epoch",
 )  # fmt: skip

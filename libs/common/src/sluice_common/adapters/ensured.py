@@ -69,6 +69,7 @@ class EnsuredVectorStore:
     def delete_points(self, ids: Sequence[UUID]) -> None:
         self._do(lambda store: store.delete_points(ids))
 
+    @marked("vectors.count_of_document")
     def count_of_document(self, document_id: UUID) -> int:
         return self._do(lambda store: store.count_of_document(document_id))
 
