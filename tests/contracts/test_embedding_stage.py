@@ -1,6 +1,7 @@
 """The embedder's stage over real PostgreSQL and the real vector store: what it does when others misbehave."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -171,6 +172,17 @@ def test_a_store_that_is_away_delays_the_batch(stage, monkeypatch):
 
     assert stage.embed(claim.run_id) == "store_unavailable"
     assert stage.protocol.value("SELECT tries FROM batches") == 0
+
+
+def test_a_batch_that_comes_late_to_the_store_is_put_back_and_writes_nothing_there(stage):
+    claim = stage.protocol.extracted([1])
+    late = replace(stage.deps, times=replace(stage.deps.times, lease=timedelta(0)))
+
+    embed_batch(EmbedBatch(run_id=claim.run_id, batch_no=0), late)
+
+    assert stage.provider.texts == 1
+    assert stage.vectors.count_of_run(claim.run_id) == 0
+    assert stage.protocol.query("SELECT state, tries, error_detail_code FROM batches") == [("pending", 0, "too_slow")]
 
 
 def test_a_batch_that_was_cancelled_meanwhile_publishes_nothing(stage):
