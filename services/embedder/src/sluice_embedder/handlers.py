@@ -81,6 +81,7 @@ def answer_ping(task: PingEmbedder, deps: EmbedderDeps) -> str:
 
 def _embed_claimed(claim: BatchClaim, claimed_at: float, deps: EmbedderDeps) -> str:
     try:
+        deps.store_gate.admit()  # before anything is paid for
         embeddings = _embed([chunk.text for chunk in claim.chunks], deps)
         _check_time(claimed_at, deps)
         _store(claim, embeddings, deps)
@@ -127,7 +128,7 @@ def _store(claim: BatchClaim, embeddings: NDArray[np.float32], deps: EmbedderDep
         )
         for chunk in claim.chunks
     ]
-    deps.vectors.upsert(points, embeddings)
+    deps.store_gate.upsert(points, embeddings)
 
 
 def _finish(claim: BatchClaim, deps: EmbedderDeps) -> str:
