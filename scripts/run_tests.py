@@ -28,7 +28,7 @@ LANES = {
         ("tests/deploy/monitoring",),
         ("tests/deploy/backup", "tests/deploy/sentinel"),
         ("tests/faults/promises",),
-        ("tests/faults/test_faults.py", "tests/faults/test_providers.py"),
+        ("tests/faults/test_faults.py", "tests/faults/test_providers.py", "tests/faults/test_store_outage.py"),
     ),
 }
 BY_THEMSELVES = {

@@ -1,6 +1,7 @@
 """The embedder's stage over real PostgreSQL and the real vector store: what it does when others misbehave."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -9,7 +10,13 @@ from contracts import vector_fixtures
 from prometheus_client import CollectorRegistry
 
 from sluice_common.contract import EmbedBatch, VerifyRun
-from sluice_common.errors import EmbeddingProviderUnavailable, EmbeddingRejected, RateLimited, VectorStoreUnavailable
+from sluice_common.errors import (
+    DimensionMismatch,
+    EmbeddingProviderUnavailable,
+    EmbeddingRejected,
+    RateLimited,
+    VectorStoreUnavailable,
+)
 from sluice_common.jobs import Pings
 from sluice_common.status import State
 from sluice_common.testing import FakeEmbeddings
@@ -18,6 +25,7 @@ from sluice_embedder.claims import Claims
 from sluice_embedder.deps import EmbedderDeps
 from sluice_embedder.handlers import embed_batch, verify_run
 from sluice_embedder.metrics import EmbeddingMetrics
+from sluice_embedder.store_gate import StoreGate
 
 embedded_vector_server = vector_fixtures.embedded_vector_server
 vector_client = vector_fixtures.vector_client
@@ -47,6 +55,7 @@ class Stage:
         self.deps = EmbedderDeps(
             batches=protocol.batches,
             vectors=vectors,
+            store_gate=StoreGate(vectors, probe_interval=protocol.times.lease / 6),
             provider=self.provider,
             coalescer=self.coalescer,
             claims=Claims(protocol.batches),
@@ -161,16 +170,59 @@ def test_a_store_that_lost_points_before_the_publication_gets_them_again(stage):
     assert stage.vectors.count_of_run(claim.run_id) == 4
 
 
-def test_a_store_that_is_away_delays_the_batch(stage, monkeypatch):
-    claim = stage.protocol.extracted([1])
-
-    def away(*_: object) -> None:
-        raise VectorStoreUnavailable("away")
-
+def test_a_store_that_is_away_delays_the_batches_and_buys_nothing_for_them(stage, monkeypatch):
+    claim = stage.protocol.extracted([3, 2])
     monkeypatch.setattr(stage.vectors, "upsert", away)
+    monkeypatch.setattr(stage.vectors, "ping", away)
 
-    assert stage.embed(claim.run_id) == "store_unavailable"
-    assert stage.protocol.value("SELECT tries FROM batches") == 0
+    for _ in range(5):
+        assert [stage.embed(claim.run_id, 0), stage.embed(claim.run_id, 1)] == ["store_unavailable"] * 2
+        stage.protocol.let_timers_pass()
+
+    assert stage.provider.texts == 3
+    assert stage.protocol.view(claim.document_id).waiting_code == "store_unavailable:"
+    assert stage.protocol.value("SELECT max(tries) FROM batches") == 0
+
+
+def away(*_: object) -> None:
+    raise VectorStoreUnavailable("away")
+
+
+def test_a_store_that_came_back_is_found_out_by_the_next_batch(stage, monkeypatch):
+    claim = stage.protocol.extracted([3])
+    with monkeypatch.context() as outage:
+        outage.setattr(stage.vectors, "upsert", away)
+        stage.embed(claim.run_id)
+    stage.protocol.let_timers_pass()
+
+    assert stage.embed(claim.run_id) == "ok"
+
+    assert stage.protocol.view(claim.document_id).state is State.COMPLETED
+
+
+def test_an_index_of_another_size_delays_the_batches_and_one_probe_is_bought_for_all_of_them(stage, monkeypatch):
+    claim = stage.protocol.extracted([4, 2, 1, 1])
+
+    def mismatch(*_: object) -> None:
+        raise DimensionMismatch("another size")
+
+    monkeypatch.setattr(stage.vectors, "upsert", mismatch)
+
+    assert [stage.embed(claim.run_id, number) for number in range(4)] == ["dimension_mismatch"] * 4
+
+    assert stage.provider.texts == 4 + 2
+    assert stage.protocol.value("SELECT max(tries) FROM batches") == 0
+
+
+def test_a_batch_that_comes_late_to_the_store_is_put_back_and_writes_nothing_there(stage):
+    claim = stage.protocol.extracted([1])
+    late = replace(stage.deps, times=replace(stage.deps.times, lease=timedelta(0)))
+
+    embed_batch(EmbedBatch(run_id=claim.run_id, batch_no=0), late)
+
+    assert stage.provider.texts == 1
+    assert stage.vectors.count_of_run(claim.run_id) == 0
+    assert stage.protocol.query("SELECT state, tries, error_detail_code FROM batches") == [("pending", 0, "too_slow")]
 
 
 def test_a_batch_that_was_cancelled_meanwhile_publishes_nothing(stage):

@@ -11,12 +11,15 @@ from sluice_common.times import Times
 from sluice_embedder.batching import Coalescer
 from sluice_embedder.claims import Claims
 from sluice_embedder.metrics import EmbeddingMetrics
+from sluice_embedder.store_gate import StoreGate
 
 
 @dataclass(frozen=True)
 class EmbedderDeps:
     batches: Batches
     vectors: VectorStore
+    store_gate: StoreGate
+    """Before the same store; what is written goes through it."""
     provider: EmbeddingProvider
     coalescer: Coalescer
     claims: Claims

@@ -81,7 +81,9 @@ def answer_ping(task: PingEmbedder, deps: EmbedderDeps) -> str:
 
 def _embed_claimed(claim: BatchClaim, claimed_at: float, deps: EmbedderDeps) -> str:
     try:
+        deps.store_gate.admit()  # before anything is paid for
         embeddings = _embed([chunk.text for chunk in claim.chunks], deps)
+        _check_time(claimed_at, deps)
         _store(claim, embeddings, deps)
     except (TransientError, DimensionMismatch) as error:
         # Vectors of another length are somebody's wrong setting or another model behind the same address: that is
@@ -92,8 +94,6 @@ def _embed_claimed(claim: BatchClaim, claimed_at: float, deps: EmbedderDeps) -> 
     except Exception:  # a mistake of ours: costs a try, so that it cannot go round for ever
         log.exception("embedding_crashed")
         return _postpone(claim, TransientError(detail_code="internal"), deps, costs_a_try=True)
-    if time.monotonic() - claimed_at > deps.times.give_up.total_seconds():
-        return _postpone(claim, TransientError(detail_code="too_slow"), deps)
     return _finish(claim, deps)
 
 
@@ -105,6 +105,12 @@ def _embed(texts: Sequence[str], deps: EmbedderDeps) -> NDArray[np.float32]:
             raise
         middle = len(texts) // 2  # fewer texts may pass; a single one that does not is the document's own fault
         return np.concatenate([_embed(texts[:middle], deps), _embed(texts[middle:], deps)])
+
+
+def _check_time(claimed_at: float, deps: EmbedderDeps) -> None:
+    # What is begun now ends within the lease; a later upsert could write beside the batch's next worker.
+    if time.monotonic() - claimed_at > deps.times.give_up.total_seconds():
+        raise TransientError(detail_code="too_slow")
 
 
 def _store(claim: BatchClaim, embeddings: NDArray[np.float32], deps: EmbedderDeps) -> None:
@@ -122,7 +128,7 @@ def _store(claim: BatchClaim, embeddings: NDArray[np.float32], deps: EmbedderDep
         )
         for chunk in claim.chunks
     ]
-    deps.vectors.upsert(points, embeddings)
+    deps.store_gate.upsert(points, embeddings)
 
 
 def _finish(claim: BatchClaim, deps: EmbedderDeps) -> str:

@@ -30,6 +30,7 @@ from sluice_embedder.metrics import EmbeddingMetrics
 from sluice_embedder.pacing import Pacer
 from sluice_embedder.settings import EmbedderSettings
 from sluice_embedder.shared_pacing import SharedPacer
+from sluice_embedder.store_gate import StoreGate
 
 
 def build(settings: EmbedderSettings, stack: ExitStack) -> StageWorker:
@@ -51,9 +52,11 @@ def build(settings: EmbedderSettings, stack: ExitStack) -> StageWorker:
     provider.when_allowed(pacer.allowed)
     metrics.watch(pacer)
     coalescer = _open_coalescer(settings.embeddings, MeasuredProvider(provider, registry), pacer, times, stack)
+    vectors = build_vector_store(settings.qdrant, settings.embeddings, provider.dimensions)
     deps = EmbedderDeps(
         batches=batches,
-        vectors=build_vector_store(settings.qdrant, settings.embeddings, provider.dimensions),
+        vectors=vectors,
+        store_gate=StoreGate(vectors, probe_interval=times.lease / 6),
         provider=provider,
         coalescer=coalescer,
         claims=claims,
