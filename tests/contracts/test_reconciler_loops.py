@@ -1,6 +1,7 @@
 """The reconciler's loops over real PostgreSQL and the real vector store: what they mend, and what they leave alone."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -48,6 +49,7 @@ class Reconciled:
         self.protocol = protocol
         self.vectors = vectors
         self.queue = Queue()
+        self.registry = CollectorRegistry()
         self.loops = Loops(
             reconciling=protocol.reconciling,
             batches=protocol.batches,
@@ -56,7 +58,7 @@ class Reconciled:
             vectors=EnsuredVectorStore(lambda: vectors),
             objects=FilesystemObjectStore(folder),
             times=protocol.times,
-            metrics=LoopMetrics(CollectorRegistry()),
+            metrics=LoopMetrics(self.registry),
             originals_grace=timedelta(0),
             history_kept=timedelta(days=30),
         )
@@ -75,6 +77,23 @@ class Reconciled:
             id=point_id, document_id=claim.document_id, run_id=claim.run_id, chunk_no=number
         )
         self.vectors.upsert([point], vector_fixtures.unit_vectors(1))
+
+    def deleted(self, sizes: list[int]):
+        """A document that was published, and is deleted and not yet purged."""
+        claim = self.published(sizes)
+        self.protocol.documents.delete(self.protocol.tenant_id, claim.document_id)
+        return claim
+
+    def collect(self) -> None:
+        """A pass over all that is due as soon as the timers have passed."""
+        self.protocol.let_timers_pass()
+        self.loops.collect()
+
+    def lifecycle_of(self, claim) -> object:
+        return self.protocol.value("SELECT lifecycle FROM documents WHERE id = :id", id=claim.document_id)
+
+    def found(self, kind: str) -> float | None:
+        return self.registry.get_sample_value("sluice_reconciler_found_total", {"kind": kind})
 
 
 @pytest.fixture
@@ -112,6 +131,54 @@ def test_the_audit_removes_points_of_runs_that_are_no_more(reconciled):
     reconciled.loops.audit()
 
     assert (reconciled.vectors.count_of_run(kept.run_id), reconciled.vectors.count_of_run(gone.run_id)) == (2, 0)
+
+
+class Forgetful:
+    """The vector store; while it is told to, it takes removals of one document's points and keeps the points."""
+
+    def __init__(self, vectors, claim) -> None:
+        self._vectors = vectors
+        self._claim = claim
+        self.is_forgetful = True
+
+    def __getattr__(self, name: str):
+        return getattr(self._vectors, name)
+
+    def delete_document(self, document_id) -> None:
+        if not (self.is_forgetful and document_id == self._claim.document_id):
+            self._vectors.delete_document(document_id)
+
+    def delete_runs(self, run_ids) -> None:
+        self._vectors.delete_runs([run for run in run_ids if not (self.is_forgetful and run == self._claim.run_id)])
+
+
+def test_a_document_is_purged_only_when_the_store_has_none_of_its_points(reconciled):
+    claim = reconciled.deleted([2])
+    store = Forgetful(reconciled.vectors, claim)
+    reconciled.loops = replace(reconciled.loops, vectors=store)
+    for _ in range(3):  # the first pass, and the second one twice
+        reconciled.collect()
+    assert (reconciled.lifecycle_of(claim), reconciled.vectors.count_of_document(claim.document_id)) == ("deleting", 2)
+    assert reconciled.found("orphans") == 2 + 2
+
+    store.is_forgetful = False
+    reconciled.collect()
+
+    assert (reconciled.lifecycle_of(claim), reconciled.vectors.count_of_document(claim.document_id)) == ("deleted", 0)
+    assert reconciled.found("orphans") == 2 + 2
+    assert reconciled.found("documents_purged") == 1 + 1
+
+
+def test_a_document_whose_points_stay_is_put_off_and_holds_up_no_other(reconciled):
+    stays, goes = reconciled.deleted([1]), reconciled.deleted([1])
+    reconciled.loops = replace(reconciled.loops, vectors=Forgetful(reconciled.vectors, stays))
+    for _ in range(2):
+        reconciled.collect()
+
+    reconciled.loops.collect()
+
+    assert [reconciled.lifecycle_of(claim) for claim in (stays, goes)] == ["deleting", "deleted"]
+    assert reconciled.found("orphans") == 1
 
 
 def test_the_audit_asks_the_store_about_single_runs_only_where_the_numbers_differ(reconciled, reached):

@@ -175,10 +175,18 @@ class Loops:
                 self.objects.delete(key)
             self.metrics.count_found("objects_without_row", len(unknown))
 
-    def _drop(self, purge: Purge) -> None:
+    def _drop(self, purge: Purge) -> bool:
         self.vectors.delete_document(purge.document_id)
         for key in purge.storage_keys:
             self.objects.delete(key)
+        return purge.is_last and self._has_points(purge.document_id)
+
+    def _has_points(self, document_id: UUID) -> bool:
+        left = self.vectors.count_of_document(document_id)
+        if left:
+            self.metrics.count_found("orphans", left)
+            log.warning("points_left", document_id=str(document_id), points=left)
+        return left > 0
 
     def _remove_orphans(self) -> Counts[int]:
         """Go through every point once; returns how many each run has."""
