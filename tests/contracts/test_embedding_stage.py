@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+import structlog
 from builders import Protocol
 from contracts import vector_fixtures
 from prometheus_client import CollectorRegistry
@@ -237,6 +238,24 @@ def test_a_batch_that_was_cancelled_meanwhile_publishes_nothing(stage):
 
     assert stage.protocol.view(claim.document_id).state is State.CANCELLED
     assert stage.protocol.view(claim.document_id).published_run is None
+
+
+def test_a_worker_that_refuses_a_batch_too_late_is_fenced_and_fails_nothing(stage):
+    claim = stage.protocol.extracted([1])
+
+    def taken_over_meanwhile(_texts) -> None:
+        stage.protocol.let_leases_expire()
+        stage.protocol.reconciling.reap()
+        raise EmbeddingRejected("too long")
+
+    stage.provider.fault = taken_over_meanwhile
+
+    with structlog.testing.capture_logs() as lines:
+        outcome = stage.embed(claim.run_id)
+
+    assert outcome == "fenced"
+    assert "batch_refused" not in [line["event"] for line in lines]
+    assert stage.protocol.view(claim.document_id).state is State.EMBEDDING
 
 
 def test_a_verification_that_comes_late_or_twice_is_skipped(stage):

@@ -216,6 +216,24 @@ def test_a_document_that_is_cancelled_while_it_is_read_is_dropped(stage, monkeyp
     assert stage.protocol.view(document_id).state is State.CANCELLED
 
 
+def test_a_worker_that_gives_up_too_late_is_fenced_and_counts_no_setback(stage, monkeypatch):
+    registry = CollectorRegistry()
+    stage.deps = replace(stage.deps, metrics=ExtractionMetrics(registry))
+    document_id = stage.accept(LONG)
+
+    def taken_over_meanwhile(*_: object) -> None:
+        stage.protocol.let_leases_expire()
+        stage.protocol.reconciling.reap()
+        raise ValueError("a mistake")
+
+    monkeypatch.setattr(stage.protocol.batches, "forward", taken_over_meanwhile)
+
+    assert stage.extract(document_id) == "fenced"
+    assert registry.get_sample_value("sluice_extraction_setbacks_total", {"code": "internal"}) is None
+    view = stage.protocol.view(document_id)
+    assert (view.state, view.tries, view.losses) == (State.QUEUED, 0, 1)
+
+
 def test_what_is_held_when_the_process_ends_is_handed_back_and_a_late_finish_is_refused(stage):
     claim = stage.protocol.documents.claim_extraction(stage.accept(LONG), "extractor")
     with stage.deps.leases.hold(claim):

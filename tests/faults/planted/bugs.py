@@ -8,6 +8,7 @@ _MOVES = "tests/contracts/test_moves.py::test_"
 _KEYS = "tests/contracts/test_idempotency.py::test_"
 _SEARCHES = "tests/faults/protocol/test_searches.py::test_"
 _EXTRACTIONS = "tests/contracts/test_extraction_stage.py::test_"
+_LOOPS = "tests/contracts/test_reconciler_loops.py::test_"
 
 _ENDS = ('""")\n', "\n    def ", "\n    @", "\ndef ", "\nclass ")
 """Where a statement, a method or a function of a module is over."""
@@ -530,8 +531,39 @@ _HINTS = (
     ),
 )
 
+_SECOND_LOOKS = (
+    Bug(
+        "janitor without the second look",
+        "an original goes only when it had no row at two looks, whatever the wall clock says",
+        "sluice_api.second_look",
+        (Edit("def confirmed(", "return unknown & due", "return unknown"),),
+        (
+            "tests/unit/api/test_second_look.py",
+            _LOOPS + "a_janitor_whose_clock_is_wrong_keeps_the_original_of_an_upload_that_is_under_way",
+        ),
+    ),
+    Bug(
+        "purged without a look into the store",
+        "a document is purged when the store has none of its points",
+        "sluice_api.loops",
+        (Edit("def _drop(", "purge.is_last and self._has_points(purge.document_id)", "False"),),
+        (_LOOPS + "a_document_is_purged_only_when_the_store_has_none_of_its_points",),
+    ),
+)
+
 BUGS: dict[str, Bug] = {
     bug.name: bug
-    for bug in (*_TOKENS, *_LOCKS, *_PUBLICATION, *_BUDGETS, *_ENDINGS, *_CLEANING, *_TENANTS, *_REQUESTS, *_HINTS)
+    for bug in (
+        *_TOKENS,
+        *_LOCKS,
+        *_PUBLICATION,
+        *_BUDGETS,
+        *_ENDINGS,
+        *_CLEANING,
+        *_TENANTS,
+        *_REQUESTS,
+        *_HINTS,
+        *_SECOND_LOOKS,
+    )
 }
 """The whole catalogue, by name."""

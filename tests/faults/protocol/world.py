@@ -101,6 +101,9 @@ class Points:
     def count_of_run(self, run_id: int) -> int:
         return len(self.ids_of_run(run_id))
 
+    def count_of_document(self, document_id: UUID) -> int:
+        return list(self.document_of.values()).count(document_id)
+
     def ids_of_run(self, run_id: int) -> set[UUID]:
         return {point for point, run in self.run_of.items() if run == run_id}
 

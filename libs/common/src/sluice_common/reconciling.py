@@ -206,6 +206,10 @@ _PURGED = sa.text("""
         external_id = NULL, dedupe_sha = NULL, row_version = row_version + 1
     WHERE id = :id AND lifecycle = 'deleting' AND purge_pass = :purge_pass RETURNING 1
 """)
+_PURGE_AGAIN = sa.text("""
+    UPDATE documents SET purge_at = now() + :longest
+    WHERE id = :id AND lifecycle = 'deleting' AND purge_pass = :purge_pass
+""")
 
 _LIVE_RUNS = sa.text("""
     SELECT r.id AS run_id FROM runs r
@@ -310,6 +314,8 @@ class Purge:
 
     document_id: UUID
     storage_keys: tuple[str, ...]
+    is_last: bool
+    """Nobody can write any more: what is still there after it was removed, the store has failed to remove."""
 
 
 @dataclass(frozen=True)
@@ -473,24 +479,24 @@ class Reconciling:
         return len(found)
 
     @marked("purge")
-    def purge(self, drop_bytes: Callable[[Purge], None]) -> int:
-        """Remove points, bytes and chunks of deleted documents; returns how many documents."""
+    def purge(self, drop_bytes: Callable[[Purge], bool]) -> int:
+        """Remove points, bytes and chunks of deleted documents; a document of which something is left comes again.
+
+        Args:
+            drop_bytes: removes the points and the bytes of one document; returns whether something is left.
+
+        Returns:
+            How many documents; none of which something is left.
+        """
         with self._database.transaction() as connection:
             found = rows(connection, _PURGEABLE, far=self._times.far)
+        purged = 0
         for row in found:
-            drop_bytes(Purge(row.id, tuple(row.storage_keys)))
+            is_left = drop_bytes(Purge(row.id, tuple(row.storage_keys), is_last=row.purge_pass > 0))
             reach("purge.bytes_dropped")
-            with self._database.transaction() as connection:
-                # the document first, as everybody locks it; no row: another reconciler has made this pass
-                began = {"purge_pass": row.purge_pass, "longest": self._times.longest}
-                if one(connection, _PURGED, id=row.id, **began) is not None:
-                    reach("purge.document_moved")
-                    connection.execute(_DROP_BATCHES_OF_DOCUMENT, {"id": row.id})
-                    connection.execute(_FORGET_ANALYSES, {"id": row.id})
-                    connection.execute(_FORGET_TRANSCRIPTS, {"id": row.id})
-                    connection.execute(_FORGET_IMAGES, {"id": row.id})
-                    connection.execute(_FORGET_NAMES, {"id": row.id})
-        return len(found)
+            self._end_purge_pass(row.id, row.purge_pass, is_left=is_left)
+            purged += not is_left
+        return purged
 
     def live_runs(self, run_ids: Collection[int]) -> set[int]:
         """Those of *run_ids* that are active or published, in one statement.
@@ -572,6 +578,20 @@ class Reconciling:
         """Write down the lease that this reconciler judges by; every worker compares its own with it."""
         with self._database.single() as connection:
             connection.execute(_KEEP_LEASE, {"lease_s": self._times.lease.total_seconds()})
+
+    def _end_purge_pass(self, document_id: UUID, purge_pass: int, *, is_left: bool) -> None:
+        began = {"id": document_id, "purge_pass": purge_pass, "longest": self._times.longest}
+        with self._database.transaction() as connection:
+            if is_left:
+                connection.execute(_PURGE_AGAIN, began)
+            # the document first, as everybody locks it; no row: another reconciler has made this pass
+            elif connection.execute(_PURGED, began).first() is not None:
+                reach("purge.document_moved")
+                connection.execute(_DROP_BATCHES_OF_DOCUMENT, {"id": document_id})
+                connection.execute(_FORGET_ANALYSES, {"id": document_id})
+                connection.execute(_FORGET_TRANSCRIPTS, {"id": document_id})
+                connection.execute(_FORGET_IMAGES, {"id": document_id})
+                connection.execute(_FORGET_NAMES, {"id": document_id})
 
     def _make_up_for_unseen_time(self, connection: sa.Connection) -> timedelta:
         """Move deadlines and keys along with time that no reconciler saw pass; returns how much, or zero."""

@@ -244,7 +244,9 @@ class TimesSettings(Section):
 class ReconcilerSettings(Section):
     audit_interval_s: float = Field(default=300, gt=0, description="Time between two audits of the vector store.")
     janitor_interval_s: float = Field(default=3600, gt=0, description="Time between two sweeps of the object store.")
-    originals_grace_s: float = Field(default=86_400, gt=0, description="Age at which an original without a row goes.")
+    originals_grace_s: float = Field(
+        default=86_400, gt=0, description="Age from which an original without a row may go."
+    )
     history_s: float = Field(
         default=2_592_000, ge=86_400, description="How long rows of deleted documents and replaced runs are kept."
     )

@@ -3,7 +3,7 @@
 import contextlib
 from collections import Counter as Counts
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -13,6 +13,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from sluice_api.repairs import Repairs
+from sluice_api.second_look import SecondLook
 from sluice_common.batches import Batches
 from sluice_common.contract import EMBED_QUEUE, EXTRACT_QUEUE, Task
 from sluice_common.errors import TransientError
@@ -26,6 +27,10 @@ log = structlog.get_logger(__name__)
 
 _AUDIT_PAGE = 1000
 _JANITOR_PAGE = 500
+
+SECOND_LOOK = timedelta(minutes=10)
+"""Between two looks at an original without a row: twice what the timeouts of the object store and the database, all
+added up, leave an upload between the commit of its original and that of its row."""
 
 KINDS = (
     "leases_expired",
@@ -119,6 +124,7 @@ class Loops:
     metrics: LoopMetrics
     originals_grace: timedelta
     history_kept: timedelta
+    second_look: SecondLook = field(default_factory=SecondLook)
 
     def dispatch(self) -> None:
         """Send again what the queue may have lost; the outbox, the retry timer and the fair release in one."""
@@ -169,16 +175,31 @@ class Loops:
         self.reconciling.trim(history_kept=self.history_kept)
         before = datetime.now(UTC) - self.originals_grace
         self.metrics.count_found("uploads_unfinished", self.objects.discard_unfinished(older_than=before))
-        for page in _pages(self.objects.entries(older_than=before)):
-            unknown = self.reconciling.unknown_keys({entry.key for entry in page})
-            for key in unknown:
-                self.objects.delete(key)
-            self.metrics.count_found("objects_without_row", len(unknown))
+        with self.second_look.sweep():
+            for page in _pages(self.objects.entries(older_than=before)):
+                self._remove_originals({entry.key for entry in page})
 
-    def _drop(self, purge: Purge) -> None:
+    def _remove_originals(self, keys: set[str]) -> None:
+        """Remove those of *keys* that had no row at two looks: by its age alone one may be of an upload under way."""
+        apart = min(SECOND_LOOK, self.originals_grace)
+        unknown = self.second_look.confirmed(keys, self.reconciling.unknown_keys, apart=apart)
+        for key in unknown:
+            self.objects.delete(key)
+            self.second_look.forget(key)
+        self.metrics.count_found("objects_without_row", len(unknown))
+
+    def _drop(self, purge: Purge) -> bool:
         self.vectors.delete_document(purge.document_id)
         for key in purge.storage_keys:
             self.objects.delete(key)
+        return purge.is_last and self._has_points(purge.document_id)
+
+    def _has_points(self, document_id: UUID) -> bool:
+        left = self.vectors.count_of_document(document_id)
+        if left:
+            self.metrics.count_found("orphans", left)
+            log.warning("points_left", document_id=str(document_id), points=left)
+        return left > 0
 
     def _remove_orphans(self) -> Counts[int]:
         """Go through every point once; returns how many each run has."""

@@ -164,9 +164,11 @@ def _postpone(
 
 def _refuse(claim: BatchClaim, error: PermanentError, deps: EmbedderDeps) -> str:
     code = str(error.code) if error.code in set(FailureCode) else FailureCode.INTERNAL.value
-    until_database_answers(
+    is_ours = until_database_answers(
         lambda: deps.batches.fail(claim, code=code, detail=error.detail or None, detail_code=error.detail_code),
         patience=deps.times.give_up / 2,
     )
+    if not is_ours:
+        return "fenced"
     log.error("batch_refused", code=code, detail_code=error.detail_code)
     return code

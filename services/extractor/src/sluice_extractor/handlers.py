@@ -127,9 +127,11 @@ def _hand_back(claim: ExtractionClaim, holding: Holding, deps: ExtractorDeps) ->
 
 def _give_up(claim: ExtractionClaim, holding: Holding, setback: Setback, deps: ExtractorDeps) -> str:
     holding.end()
-    until_database_answers(
+    moved = until_database_answers(
         lambda: deps.documents.fail_extraction(claim.document_id, claim.run_id, setback), patience=deps.times.give_up
     )
+    if moved is None:
+        return "fenced"
     deps.metrics.count_setback(setback.code)
     log.info("extraction_failed", code=setback.code, detail_code=setback.detail_code, permanent=setback.is_permanent)
     return setback.code
