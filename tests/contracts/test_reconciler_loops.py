@@ -1,7 +1,9 @@
 """The reconciler's loops over real PostgreSQL and the real vector store: what they mend, and what they leave alone."""
 
+import os
 from collections.abc import Iterator
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from builders import Protocol
@@ -47,6 +49,7 @@ class Reconciled:
     def __init__(self, protocol: Protocol, vectors, folder) -> None:
         self.protocol = protocol
         self.vectors = vectors
+        self.folder = folder
         self.queue = Queue()
         self.loops = Loops(
             reconciling=protocol.reconciling,
@@ -164,3 +167,21 @@ def test_hints_that_could_not_be_sent_are_due_again_at_once(reconciled):
 
     assert len(reconciled.queue.tasks) == len(set(reconciled.queue.tasks)) == 4
     assert EmbedBatch(run_id=claim.run_id, batch_no=0) in reconciled.queue.tasks
+
+
+def test_an_original_without_a_row_is_left_alone_until_its_row_can_come_no_more(reconciled):
+    young, old = stored(reconciled, "aa/young"), stored(reconciled, "aa/old")
+    loops = replace(reconciled.loops, originals_grace=timedelta(hours=1))
+    long_ago = (datetime.now(UTC) - timedelta(hours=2)).timestamp()
+    os.utime(reconciled.folder / old, (long_ago, long_ago))
+
+    loops.tidy()
+
+    assert {entry.key for entry in loops.objects.entries(older_than=datetime.now(UTC) + timedelta(days=1))} == {young}
+
+
+def stored(reconciled: Reconciled, key: str) -> str:
+    writer = reconciled.loops.objects.create(key)
+    writer.write(b"bytes")
+    writer.commit()
+    return key
