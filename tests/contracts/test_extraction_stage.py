@@ -121,6 +121,22 @@ def test_a_document_becomes_batches_of_chunks_and_a_hint_for_each(stage):
     assert stage.hints.tasks == [EmbedBatch(run_id=view.active_run, batch_no=number) for number in range(n_batches)]
 
 
+def test_every_hint_of_a_batch_goes_out_when_its_batch_can_be_claimed(stage):
+    claims: list[object] = []
+
+    def claim_at_once(tasks) -> int:
+        """As an embedder does that is quicker than everybody."""
+        claims.extend(stage.protocol.batches.claim(task.run_id, task.batch_no, "embedder") for task in tasks)
+        return len(tasks)
+
+    stage.hints.send = claim_at_once
+
+    stage.extract(stage.accept(LONG))
+
+    assert len(claims) > 2
+    assert None not in claims
+
+
 def test_every_chunk_stands_where_it_says_in_the_text(stage):
     document_id = stage.accept(LONG)
     stage.extract(document_id)

@@ -9,6 +9,8 @@ _KEYS = "tests/contracts/test_idempotency.py::test_"
 _SEARCHES = "tests/faults/protocol/test_searches.py::test_"
 _EXTRACTIONS = "tests/contracts/test_extraction_stage.py::test_"
 _LOOPS = "tests/contracts/test_reconciler_loops.py::test_"
+_ROOTS = "tests/contracts/test_composition_roots.py::test_"
+_UPLOADS = "tests/contracts/test_gateway_uploads.py::test_"
 
 _ENDS = ('""")\n', "\n    def ", "\n    @", "\ndef ", "\nclass ")
 """Where a statement, a method or a function of a module is over."""
@@ -54,7 +56,7 @@ class Bug:
     module: str
     edits: tuple[Edit, ...]
     detectors: tuple[str, ...]
-    """Tests that must notice, the quickest first."""
+    """Tests that must notice, the quickest first; `ORDERS` may, and notices when its random orders come across it."""
 
     def planted_in(self, text: str) -> str:
         """The text of the module with the bug; raises BugDoesNotFit."""
@@ -427,6 +429,105 @@ _CLEANING = (
     ),
 )
 
+_KEEPING = (
+    Bug(
+        "no dispatch",
+        "what waits is sent again until somebody takes it",
+        "sluice_api.reconciler",
+        (Edit("def _schedule(", 'Loop("dispatch", loops.dispatch, lease / 60),', ""),),
+        (_ROOTS + "the_reconciler_sends_the_hints_of_what_waits_and_takes_back_what_lost_its_worker",),
+    ),
+    Bug(
+        "no reaper",
+        "what lost its worker is taken back",
+        "sluice_api.reconciler",
+        (Edit("def _schedule(", 'Loop("reap", loops.reap, lease / 12),', ""),),
+        (_ROOTS + "the_reconciler_sends_the_hints_of_what_waits_and_takes_back_what_lost_its_worker",),
+    ),
+    Bug(
+        "janitor without grace",
+        "an original whose row may still come is left alone",
+        "sluice_api.loops",
+        (Edit("def tidy(", "datetime.now(UTC) - self.originals_grace", "datetime.now(UTC)"),),
+        (_LOOPS + "a_young_original_without_a_row_is_kept_however_often_it_is_looked_at",),
+    ),
+    Bug(
+        "heartbeat on the pool of the work",
+        "work that has every connection does not cost a document its lease",
+        "sluice_extractor.main",
+        (
+            Edit("def build(", "_open_leases(settings, times, stack)", "_open_leases(database, times, stack)"),
+            Edit(
+                "def _open_leases(",
+                'open_database(settings.database, application="sluice-extractor-leases", pool_size=_LEASE_CONNECTIONS)',
+                "settings",
+            ),
+        ),
+        (_ROOTS + "a_heartbeat_comes_while_the_work_has_every_connection_of_its_pool",),
+    ),
+    Bug(
+        "extractor that is not told to stop",
+        "SIGTERM ends the readings, and their documents are handed back",
+        "sluice_extractor.main",
+        (
+            Edit(
+                "def build(",
+                "open_broker(settings.broker, OnShutdown(leases.release_all))",
+                "open_broker(settings.broker)",
+            ),
+        ),
+        (_ROOTS + "an_extractor_that_is_told_to_stop_ends_its_reading_and_hands_the_document_back",),
+    ),
+    Bug(
+        "embedder that is not told to stop",
+        "SIGTERM hands back the batches that others would have to wait for",
+        "sluice_embedder.main",
+        (
+            Edit(
+                "def build(",
+                "open_broker(settings.broker, OnShutdown(claims.release_all))",
+                "open_broker(settings.broker)",
+            ),
+        ),
+        (_ROOTS + "an_embedder_that_is_told_to_stop_hands_its_batch_back_while_the_provider_is_still_silent",),
+    ),
+)
+
+# Nothing hangs on the acknowledgement of a message here: it is acknowledged whatever happened, and a row brings the
+# work back. What must come after the commit is the answer to an upload and the hint.
+_COMMITS = (
+    Bug(
+        "answered before the row is committed",
+        "a document is accepted, and hinted at, when its row is committed",
+        "sluice_common.documents",
+        (
+            Edit("def _insert(", "with self._database.single() as", "with self._database._engine.connect() as"),
+            Edit(
+                "def _insert(",
+                "        assert row is not None",
+                "            connection.detach()\n"
+                "            import threading; threading.Timer(1, connection.commit).start()\n"
+                "        assert row is not None",
+            ),
+        ),
+        (_UPLOADS + "the_hint_goes_out_when_the_row_is_there_and_the_answer_behind_both",),
+    ),
+    Bug(
+        "hint before its batch is stored",
+        "a hint goes out when whoever is quick finds its row",
+        "sluice_extractor.forwarding",
+        (
+            Edit(
+                "def _forward(",
+                "if not self._batches.forward(",
+                "self._hints.send([EmbedBatch(run_id=self._claim.run_id, batch_no=batch.batch_no)])\n"
+                "        if not self._batches.forward(",
+            ),
+        ),
+        (_EXTRACTIONS + "every_hint_of_a_batch_goes_out_when_its_batch_can_be_claimed",),
+    ),
+)
+
 _TENANT = " AND tenant_id = :tenant_id"
 _STRANGER = (
     _SCRIPTS + "nobody_moves_a_document_of_another_tenant",
@@ -551,19 +652,15 @@ _SECOND_LOOKS = (
     ),
 )
 
+# Not planted, because nothing could notice: an extraction that is finished, or a batch that is forwarded, without
+# `lifecycle = 'active'`. A deletion takes the active run away in the same statement, and without its run neither of
+# them finds the document; that statement is what is planted, "deletion that leaves the document worked on".
+
 BUGS: dict[str, Bug] = {
     bug.name: bug
     for bug in (
-        *_TOKENS,
-        *_LOCKS,
-        *_PUBLICATION,
-        *_BUDGETS,
-        *_ENDINGS,
-        *_CLEANING,
-        *_TENANTS,
-        *_REQUESTS,
-        *_HINTS,
-        *_SECOND_LOOKS,
+        *(*_TOKENS, *_LOCKS, *_PUBLICATION, *_BUDGETS, *_ENDINGS),
+        *(*_CLEANING, *_KEEPING, *_COMMITS, *_TENANTS, *_REQUESTS, *_HINTS, *_SECOND_LOOKS),
     )
 }
 """The whole catalogue, by name."""

@@ -69,3 +69,5 @@ def test_every_planted_bug_is_found(garden, bug):
     verdicts = garden.verdicts_on(bug)
 
     assert any(verdict.is_found for verdict in verdicts), f"nobody notices, though it holds no longer: {bug.removes}"
+    asleep = [verdict.detector for verdict in verdicts if not verdict.is_found and verdict.detector != ORDERS]
+    assert asleep == [] or not THOROUGH, "a test that is said to notice does not"
