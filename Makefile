@@ -56,7 +56,7 @@ test-faults-long: .venv ## The same until 1,000 faults and 4,000 documents; SEED
 	FAULTS=$(or $(FAULTS),1000) DOCUMENTS=$(or $(DOCUMENTS),4000) \
 	  $(PYTEST) --timeout=14400 tests/faults/test_faults.py -k every_part
 test-promises: .venv ## The proofs of single promises and of the providers at their full numbers, which takes hours
-	LONG=1 $(PYTEST) --timeout=7200 $(or $(T),tests/faults/promises tests/faults/test_providers.py)
+	LONG=1 $(PYTEST) --timeout=7200 $(or $(T),tests/faults/promises tests/faults/test_providers.py tests/faults/test_store_outage.py)
 test-planted: .venv ## Take one protection away at a time; a test must notice each
 	PLANTED=all $(PYTEST) --timeout=7200 tests/faults/planted
 test-orders: .venv ## Try 2,000 random orders of all moves, and 10,000 filters; repeat one run with SEED=number
