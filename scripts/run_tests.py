@@ -17,7 +17,12 @@ LANES = {
     "parts": (
         ("tests/unit", "tests/model", "tests/migrations", "tests/contracts", "tests/architecture"),
         ("tests/bounds/test_tables.py", "tests/bounds/test_backlog.py", "tests/bounds/test_large_uploads.py"),
-        ("tests/bounds/test_full_disk.py", "tests/faults/test_copy_outage.py", "tests/faults/test_durability.py"),
+        (
+            "tests/bounds/test_full_disk.py",
+            "tests/faults/test_copy_outage.py",
+            "tests/faults/test_durability.py",
+            "tests/faults/test_samplers.py",
+        ),
         ("tests/faults/tools", "tests/faults/protocol", "tests/faults/planted"),
     ),
     "wholes": (
