@@ -18,7 +18,12 @@ LANES = {
     "parts": (
         ("tests/unit", "tests/model", "tests/migrations", "tests/contracts", "tests/architecture"),
         ("tests/bounds/test_tables.py", "tests/bounds/test_backlog.py", "tests/bounds/test_large_uploads.py"),
-        ("tests/bounds/test_full_disk.py", "tests/faults/test_copy_outage.py", "tests/faults/test_durability.py"),
+        (
+            "tests/bounds/test_full_disk.py",
+            "tests/faults/test_copy_outage.py",
+            "tests/faults/test_durability.py",
+            "tests/faults/test_samplers.py",
+        ),
         ("tests/faults/tools", "tests/faults/protocol", "tests/faults/planted"),
     ),
     "wholes": (
@@ -41,7 +46,7 @@ BY_THEMSELVES = {
 """What takes too long for every change, and the command that runs it."""
 MAX_REPEATED = 3
 """More failures than these are no matter of what ran beside them: nothing is repeated then."""
-NEVER_REPEATED = ("a promise was broken", "tests/faults/protocol/", "tests/faults/planted/")
+NEVER_REPEATED = ("a promise was broken", "tests/faults/protocol/")
 """What has failed when it has failed once: the fault run's verdict, and what waits for no clock of a machine."""
 _KEPT_LINES = 400
 """Of each failed run, counted from its end."""

@@ -1,5 +1,6 @@
 """The embedder's stage over real PostgreSQL and the real vector store: what it does when others misbehave."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -42,6 +43,16 @@ class Sent:
     def send(self, tasks) -> int:
         self.tasks += tasks
         return len(self.tasks)
+
+
+class SteadyClock:
+    """The machine's, some seconds ahead."""
+
+    def __init__(self) -> None:
+        self.ahead_s = 0.0
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.ahead_s
 
 
 class Stage:
@@ -224,6 +235,21 @@ def test_a_batch_that_comes_late_to_the_store_is_put_back_and_writes_nothing_the
     assert stage.provider.texts == 1
     assert stage.vectors.count_of_run(claim.run_id) == 0
     assert stage.protocol.query("SELECT state, tries, error_detail_code FROM batches") == [("pending", 0, "too_slow")]
+
+
+def test_a_batch_that_took_four_fifths_of_its_lease_is_handed_back_and_never_finished_late(stage, monkeypatch):
+    claim = stage.protocol.extracted([2])
+    clock = SteadyClock()
+    monkeypatch.setattr("sluice_embedder.handlers.time", clock)
+
+    def be_slow(_texts) -> None:
+        clock.ahead_s += stage.protocol.times.give_up.total_seconds()
+
+    stage.provider.fault = be_slow
+    stage.embed(claim.run_id)
+
+    assert stage.protocol.query("SELECT state, tries, error_detail_code FROM batches") == [("pending", 0, "too_slow")]
+    assert stage.protocol.view(claim.document_id).state is State.EMBEDDING
 
 
 def test_a_batch_that_was_cancelled_meanwhile_publishes_nothing(stage):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ from sluice_common.status import State
 from sluice_common.transcripts import Transcripts
 from sluice_extractor.deps import ExtractorDeps
 from sluice_extractor.handlers import extract_document
-from sluice_extractor.leases import Leases
+from sluice_extractor.leases import Leases, StopReason
 from sluice_extractor.listening.analysing import Analysis
 from sluice_extractor.listening.ensemble import Ensemble
 from sluice_extractor.listening.transcribing import Transcription
@@ -248,6 +249,32 @@ def test_a_worker_that_gives_up_too_late_is_fenced_and_counts_no_setback(stage, 
     assert registry.get_sample_value("sluice_extraction_setbacks_total", {"code": "internal"}) is None
     view = stage.protocol.view(document_id)
     assert (view.state, view.tries, view.losses) == (State.QUEUED, 0, 1)
+
+
+def test_a_worker_that_cannot_prolong_its_lease_gives_the_document_up_before_another_may_have_it(stage, monkeypatch):
+    document_id = stage.accept(LONG)
+    leases = Leases(stage.protocol.documents, replace(stage.protocol.times, lease=timedelta(seconds=1)))
+    stage.deps = replace(stage.deps, leases=leases)
+    forward = stage.protocol.batches.forward
+
+    def cut_off(*_: object, **__: object) -> None:
+        raise DatabaseUnavailable("away")
+
+    def go_on_reading(*arguments: object) -> bool:
+        (holding,) = leases._current()
+        wait_until(lambda: holding.stopped is StopReason.LOST, "it is still held")
+        return forward(*arguments)
+
+    monkeypatch.setattr(stage.protocol.documents, "heartbeat", cut_off)
+    monkeypatch.setattr(stage.protocol.batches, "forward", go_on_reading)
+    leases.start()
+
+    assert stage.extract(document_id) == "fenced"
+
+    leases.close()
+    view = stage.protocol.view(document_id)
+    assert (view.state, view.tries) == (State.EXTRACTING, 1)
+    assert stage.protocol.value("SELECT n_batches FROM runs") is None
 
 
 def test_what_is_held_when_the_process_ends_is_handed_back_and_a_late_finish_is_refused(stage):

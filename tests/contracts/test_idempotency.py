@@ -110,6 +110,26 @@ def test_a_request_whose_key_was_taken_over_puts_no_older_content_back(protocol)
     assert contents_of(protocol, document_id) == 3
 
 
+def test_a_replacement_whose_key_is_taken_over_at_the_last_moment_changes_nothing(protocol):
+    document_id = protocol.accept(b"one", external_id="wiki/1").document_id
+    late = begun(protocol)
+
+    def take_over(name: str) -> None:
+        if name == "accept.duplicate_found":
+            failpoints.set_trap(None)
+            repeat = begun(protocol)
+            protocol.accept(b"two", external_id="wiki/1", on_duplicate="replace", token=repeat)
+
+    failpoints.set_trap(take_over)
+    try:
+        with pytest.raises(ClaimLost):
+            protocol.accept(b"two", external_id="wiki/1", on_duplicate="replace", token=late)
+    finally:
+        failpoints.set_trap(None)
+
+    assert contents_of(protocol, document_id) == 2
+
+
 def test_a_request_does_nothing_when_its_repeat_has_failed_and_given_the_key_up(protocol):
     late, repeat = begun(protocol), begun(protocol)
     Idempotency(protocol.database).release(repeat)

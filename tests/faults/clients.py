@@ -1,12 +1,14 @@
 """Clients that use Sluice all the while: upload, repeat, replace, cancel, delete, and try what is not theirs."""
 
+import io
 import itertools
 import random
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 import httpx
 from faults.contents import CANARIES, Content, Writer
@@ -15,6 +17,10 @@ from faults.history import Cancelled, History, Told, now_s
 OPEN = frozenset({429, 500, 502, 503, 504, 507})
 """Statuses after which a client does not know whether it was done."""
 WAIT_S = 10
+DRIPS = 12
+"""In so many pieces a slow client sends its file."""
+DRIP_S = (0.05, 0.6)
+"""How long it waits before each."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +43,17 @@ class Answer:
 class Gateway:
     """Requests with the key of one tenant, to each gateway in turn; each is sent once, and its answer is noted."""
 
-    def __init__(self, urls: Sequence[str], key: str, *, who: str, history: History) -> None:
+    def __init__(
+        self,
+        urls: Sequence[str],
+        key: str,
+        *,
+        who: str,
+        history: History,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
         headers = {"Authorization": f"Bearer {key}"}
-        self._http = httpx.Client(headers=headers, timeout=WAIT_S, trust_env=False)
+        self._http = httpx.Client(headers=headers, timeout=WAIT_S, trust_env=False, transport=transport)
         self._urls = itertools.cycle(urls)
         self._who = who
         self._history = history
@@ -65,6 +79,9 @@ class Gateway:
         else:
             is_json = "json" in response.headers.get("content-type", "")
             answer = Answer(response.status_code, response.json() if is_json else {}, response.headers)
+            if response.is_error:
+                self._history.see("answers of errors")
+                self._history.accuse_leak(f"the answer {answer} to {what}", response.content)
         self._history.note(self._who, what, str(answer), document_id or answer.body.get("id"))
         if answer.status == httpx.codes.INTERNAL_SERVER_ERROR or not (answer.is_open or answer.status in expected):
             self._history.accuse("unexpected answer", f"{what}: {answer} {answer.body.get('detail', '')}", document_id)
@@ -89,6 +106,19 @@ class Pace:
         self.stopping.wait(rng.uniform(0.5, 1.5) * self._pause_s * (2 if self.is_behind else 1))
 
 
+class Dripping(io.BytesIO):
+    """The body of a slow client, which sends a little and waits."""
+
+    def __init__(self, body: bytes, rng: random.Random) -> None:
+        super().__init__(body)
+        self._piece = -(-len(body) // DRIPS)
+        self._rng = rng
+
+    def read(self, _size: int | None = -1) -> bytes:
+        time.sleep(self._rng.uniform(*DRIP_S))
+        return super().read(self._piece)
+
+
 class Client:
     """One user of one tenant, who changes only documents of their own, and tries to change those of the other."""
 
@@ -104,6 +134,7 @@ class Client:
         self._new: dict[Callable[[], None], int] = {
             self._upload: 34,
             self._upload_at_once: 4,
+            self._upload_in_drips: 3,
             self._replace: 7,
             self._extract_again: 3,
             self._embed_again: 4,
@@ -153,6 +184,12 @@ class Client:
         for answer in answers:
             if answer.status in (200, 202):
                 self._take(answer, content, key)
+
+    def _upload_in_drips(self) -> None:
+        """Seconds pass between the first and the last byte, and faults strike meanwhile."""
+        content, key = self._fresh()
+        slow = Dripping(content.body, self._rng)
+        self._take(self._submit(content, key, "upload in drips", body=slow), content, key)
 
     def _send_same_bytes(self) -> None:
         if (told := self._any_of_mine()) is None:
@@ -278,6 +315,7 @@ class Client:
         told: Told | None = None,
         *,
         expected: set[int] | None = None,
+        body: IO[bytes] | None = None,
         **fields: str,
     ) -> Answer:
         answer = self._gateway.ask(
@@ -287,7 +325,7 @@ class Client:
             expected=expected or {200, 202},
             document_id=told.id if told else None,
             headers={"Idempotency-Key": key},
-            files={"file": (content.name, content.body)},
+            files={"file": (content.name, body or content.body)},
             data={
                 "external_id": content.marker,
                 "attributes": f'{{"note": "{CANARIES["attribute"]}", "by": "{self._tenant}"}}',

@@ -1,8 +1,8 @@
 """One run under fire: clients, samplers and faults together, then quiet, then the verdict."""
 
 import time
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,9 +15,9 @@ import psycopg
 from faults.census import Census, adopt_orphans, census_of
 from faults.clients import Client, Gateway, Pace
 from faults.history import History, Violation
-from faults.kinds import kinds
+from faults.kinds import Kind, kinds
 from faults.report import story_of
-from faults.samplers import Follower, LeakWatch, Sampler, Searcher, TableWatch
+from faults.samplers import DeletedWatch, Follower, LastLook, LeakWatch, Sampler, Searcher, TableWatch
 from faults.schedule import Strikes, schedule
 from faults.tools.rig import Rig
 from faults.verdict import Verdict
@@ -29,6 +29,7 @@ from sluice_local.services import create_key_command
 from sluice_local.stack import run_to_end
 
 TENANTS = ("default", "other")
+WORKING = ("queued", "extracting", "embedding", "verifying")
 UNFINISHED_OF_A_CLIENT = 5
 """Clients slow down when more than so many documents for each of them are unfinished."""
 SAY_EVERY_S = 10
@@ -51,22 +52,32 @@ class Size:
     faults: int
     documents: int
     clients: int = 4
+    is_by_family: bool = False
+    """Whether each family of faults, and not only all together, must meet documents in every working state."""
+    chances: int = 3
+    """So often a kind strikes that finds nothing, before a run goes on without it."""
 
 
 @dataclass(frozen=True)
 class Outcome:
     """How a run ended."""
 
-    strikes: int
+    hits: int
+    """Faults that hit something."""
     documents: int
     violations: list[Violation]
     terminal_s: float
     """From the end of the last fault until every document had ended."""
     clean_s: float
     """From the end of the last fault until store, table and files agreed, and all deleted documents were purged."""
-    kinds: int
+    kinds: Sequence[Kind]
+    """All that were made."""
     counts: Counter[str]
     """What clients did and were answered, and how often."""
+    seen: Counter[str]
+    """What samplers and the verdict really judged, and how often."""
+    unmet: list[str]
+    """The working states in which no fault, or none of a family, met a document."""
     story: str
 
     def number(self, promise: str) -> int:
@@ -99,7 +110,8 @@ class FaultRun:
         self._size = size
         self._keys = {"default": rig.stack.api_key, "other": self._other_key()}
         self._table = TableWatch(self._oracle, self._pace, self._history)
-        self._searcher = Searcher(self._gateways("searcher"), self._history, rig.seed)
+        self._history.secrets |= {f"key of {tenant}": key for tenant, key in self._keys.items()}
+        self._searcher = Searcher(self._gateways("searcher"), self._oracle, self._history, rig.seed)
         self._began = time.monotonic()
         self._said = 0.0
 
@@ -108,18 +120,21 @@ class FaultRun:
         install_move_guard(self._rig.settings["SLUICE_DATABASE__URL"])
         adopt_orphans()
         self._warm_up()
-        base = census_of(self._stack, self._oracle)
-        leaks = LeakWatch(self._stack.home, self._broker_url, self._secrets(), self._history)
+        base = self._census()
+        leaks = LeakWatch(self._stack.home, self._broker_url, self._history)
         follower = Follower(self._gateways("follower"), self._history, self._seed)
+        deleted = DeletedWatch(self._gateways("deleted"), self._history, self._seed)
         with ExitStack() as samplers:
             samplers.enter_context(Sampler("searcher", self._searcher.look, pause_s=0.15))
             samplers.enter_context(Sampler("follower", follower.look, pause_s=0.15))
+            samplers.enter_context(Sampler("deleted", deleted.look, pause_s=0.3))
             samplers.enter_context(Sampler("table", self._table.look, pause_s=0.25))
             samplers.enter_context(Sampler("leaks", leaks.look, pause_s=3))
             quiet_at = self._fire()
             terminal_s = self._wait_for_the_end(quiet_at)
         clean_s = self._wait_for_agreement(quiet_at)
         leaks.look()
+        leaks.look_at_metrics(self._metrics_urls())
         return self._outcome(base, terminal_s, clean_s)
 
     def _fire(self) -> float:
@@ -138,7 +153,8 @@ class FaultRun:
             client.start()
         wait_until(lambda: len(self._history.told) > self._size.clients, seconds=60, message="no upload was accepted")
         with Strikes(self._history) as strikes:
-            for group in schedule(self._kinds, Random(f"{self._seed}:faults")):
+            rng = Random(f"{self._seed}:faults")
+            for group in schedule(self._kinds, rng, is_wanted_again=self._is_wanted_again):
                 time.sleep(group.pause_s)
                 strikes.begin(group)
                 self._say_sometimes()
@@ -152,12 +168,32 @@ class FaultRun:
         return quiet_at
 
     def _is_enough(self) -> bool:
-        struck = {strike.kind for strike in self._history.strikes}
         return (
-            len(self._history.strikes) >= self._size.faults
+            self._hits() >= self._size.faults
             and len(self._history.told) >= self._size.documents
-            and len(struck) == len(self._kinds)
+            and not any(map(self._is_wanted_again, self._kinds))
+            and not self._unmet()
         )
+
+    def _unmet(self) -> list[str]:
+        """The working states in which no fault, or none of a family, has met a document yet."""
+        families: dict[str, list[str]] = defaultdict(list)
+        for kind in self._kinds:
+            families[kind.family if self._size.is_by_family else "any"].append(kind.name)
+        return [
+            f"{family}: {state}"
+            for family, names in families.items()
+            for state in WORKING
+            if not self._rig.tally.met_in(state, names)
+        ]
+
+    def _is_wanted_again(self, kind: Kind) -> bool:
+        """Whether it hit nothing yet, and that may have been chance."""
+        tally = self._rig.tally
+        return not tally.hits[kind.name] and tally.missed[kind.name] < self._size.chances
+
+    def _hits(self) -> int:
+        return sum(strike.is_hit for strike in self._history.strikes)
 
     def _wait_for_the_end(self, quiet_at: float) -> float:
         """Seconds until everything had ended; what is late, or never ends, breaks a promise."""
@@ -204,18 +240,21 @@ class FaultRun:
         return is_clean and not self._oracle.originals_without_row() and not self._oracle.unfinished_uploads()
 
     def _outcome(self, base: Census, terminal_s: float, clean_s: float) -> Outcome:
-        grown = census_of(self._stack, self._oracle).grown_since(base)
-        violations = Verdict(self._oracle, self._history, self._searcher).violations()
+        grown = self._census().grown_since(base)
+        last_look = LastLook(self._gateways("last look"))
+        violations = Verdict(self._oracle, self._history, self._searcher, last_look).violations()
         violations += [Violation("nothing is left running or open", detail) for detail in grown]
         tell = {"oracle": self._oracle, "history": self._history, "home": self._stack.home}
         return Outcome(
-            strikes=len(self._history.strikes),
+            hits=self._hits(),
             documents=len(self._history.told),
             violations=violations,
             terminal_s=terminal_s,
             clean_s=clean_s,
-            kinds=len(self._kinds),
+            kinds=self._kinds,
             counts=self._history.counts,
+            seen=self._history.seen,
+            unmet=self._unmet(),
             story=story_of(violations, self._seed, **tell),
         )
 
@@ -232,7 +271,7 @@ class FaultRun:
             return
         self._said = elapsed
         self._say(
-            f"{elapsed:5.0f} s: {len(self._history.strikes)} faults, {len(self._history.told)} documents accepted, "
+            f"{elapsed:5.0f} s: {self._hits()} faults, {len(self._history.told)} documents accepted, "
             f"{self._pace.unfinished} unfinished, {len(self._history.violations)} violations"
         )
 
@@ -246,8 +285,13 @@ class FaultRun:
     def _broker_url(self) -> str:
         return self._rig.settings["SLUICE_BROKER__URL"]
 
-    def _secrets(self) -> dict[str, str]:
-        return {f"key of {tenant}": key for tenant, key in self._keys.items()}
+    def _census(self) -> Census:
+        return census_of(self._stack, self._oracle, self._broker_url)
+
+    def _metrics_urls(self) -> list[str]:
+        names = [name for names in self._rig.processes.values() for name in names]
+        settings = [self._stack.environment_of(name) for name in names]
+        return [f"http://{each['SLUICE_METRICS__HOST']}:{each['SLUICE_METRICS__PORT']}/metrics" for each in settings]
 
     def _other_key(self) -> str:
         return run_to_end(create_key_command(TENANTS[1], "read,write", "faults"), self._rig.settings).strip()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from faults.contents import Content
+from faults.contents import CANARIES, Content
 
 
 class Cancelled(StrEnum):
@@ -39,9 +39,12 @@ class Strike:
     kind: str
     began: datetime
     ended: datetime
+    is_hit: bool
+    """False when there was nothing to hit: then it was no fault."""
 
     def __str__(self) -> str:
-        return f"{self.began:%H:%M:%S.%f} to {self.ended:%H:%M:%S.%f} {self.kind}"
+        remark = "" if self.is_hit else " (found nothing)"
+        return f"{self.began:%H:%M:%S.%f} to {self.ended:%H:%M:%S.%f} {self.kind}{remark}"
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,10 @@ class History:
     strikes: list[Strike] = field(default_factory=list)
     violations: list[Violation] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
+    seen: Counter[str] = field(default_factory=Counter)
+    """How often samplers really judged something: what nobody looked at was not shown to be right."""
+    secrets: dict[str, str] = field(default_factory=lambda: dict(CANARIES))
+    """Words that stand in no log, metric, answer of an error or in Redis, by what they are."""
     _notes: list[Note] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -100,6 +107,18 @@ class History:
         with self._lock:
             self._notes.append(Note(datetime.now(UTC), who, what, outcome, document_id))
             self.counts[f"{what} {outcome}"] += 1
+
+    def see(self, what: str, times: int = 1) -> None:
+        """Count something that was judged."""
+        with self._lock:
+            self.seen[what] += times
+
+    def accuse_leak(self, where: str, shown: bytes) -> None:
+        """Remember that a secret word stands in *shown*, if one does."""
+        for what, word in self.secrets.items():
+            if word.encode() in shown:
+                text = shown.replace(word.encode(), f"<{what}>".encode())[:300].decode(errors="replace")
+                self.accuse("no word of a document leaks", f"{what} in {where}: {text}")
 
     def take(self, told: Told) -> None:
         """Remember a document that a client was told of."""

@@ -1,7 +1,7 @@
 """When which fault strikes: single ones, pairs and triples at random, all of it decided by the seed."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,12 +23,17 @@ class Group:
     kinds: tuple[Kind, ...]
 
 
-def schedule(kinds: Sequence[Kind], rng: random.Random) -> Iterator[Group]:
-    """Every kind once in random order, then at random by weight, without end; 10 % are pairs and 5 % triples."""
+def schedule(kinds: Sequence[Kind], rng: random.Random, *, is_wanted_again: Callable[[Kind], bool]) -> Iterator[Group]:
+    """Every kind once in random order, then those that are wanted again, then at random by weight, without end.
+
+    10 % are pairs and 5 % triples.
+    """
     waiting = list(kinds)
     rng.shuffle(waiting)
 
     def take() -> Kind:
+        if not waiting:
+            waiting.extend(filter(is_wanted_again, kinds))
         return waiting.pop() if waiting else rng.choices(kinds, [kind.weight for kind in kinds])[0]
 
     while True:
@@ -67,5 +72,5 @@ class Strikes:
 
     def _strike(self, kind: Kind) -> None:
         began = datetime.now(UTC)
-        kind.strike()
-        self._history.strikes.append(Strike(kind.name, began, datetime.now(UTC)))
+        is_hit = kind.strike()
+        self._history.strikes.append(Strike(kind.name, began, datetime.now(UTC), is_hit=is_hit))

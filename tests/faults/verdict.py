@@ -8,7 +8,7 @@ from uuid import UUID
 
 from faults.contents import Content, generations_in, numbers_in
 from faults.history import Cancelled, History, Told, Violation
-from faults.samplers import Searcher
+from faults.samplers import LastLook, Searcher
 from oracle import CLEAN, Findings, Oracle
 
 
@@ -17,11 +17,14 @@ class Row:
     """A document as the table has it at the end, with its newest original."""
 
     document_id: UUID
+    tenant: str
     lifecycle: str
     state: str
     error_code: str | None
     error_detail_code: str | None
     published_run: int | None
+    last_published: int | None
+    """The newest of its runs that was ever published."""
     storage_key: str
     sha256: str
 
@@ -30,9 +33,13 @@ class Row:
         return f"doc_{self.document_id.hex}"
 
 
+PREVIOUS_SERVED = "previous_version_served"
+
 _ROWS = """
-    SELECT d.id, d.lifecycle, d.state, d.error_code, d.error_detail_code, d.published_run, o.storage_key, o.sha256
-    FROM documents d JOIN LATERAL (
+    SELECT d.id, t.name, d.lifecycle, d.state, d.error_code, d.error_detail_code, d.published_run,
+           (SELECT max(r.id) FROM runs r WHERE r.document_id = d.id AND r.published_at IS NOT NULL),
+           o.storage_key, o.sha256
+    FROM documents d JOIN tenants t ON t.id = d.tenant_id JOIN LATERAL (
         SELECT storage_key, sha256 FROM originals WHERE document_id = d.id ORDER BY request_no DESC LIMIT 1) o ON true
 """
 _TEXTS = """
@@ -43,24 +50,27 @@ _TEXTS = """
 class Verdict:
     """What is wrong at the end of a run; empty when every promise was kept."""
 
-    def __init__(self, oracle: Oracle, history: History, searcher: Searcher) -> None:
+    def __init__(self, oracle: Oracle, history: History, searcher: Searcher, last_look: LastLook) -> None:
         self._oracle = oracle
         self._history = history
         self._searcher = searcher
+        self._last_look = last_look
         self._rows = {row.shown_id: row for row in (Row(*values) for values in oracle.query(_ROWS))}
 
     def violations(self) -> list[Violation]:
         """Everything, the samplers' included."""
-        return [
-            *self._history.violations,
+        found = [
             *self._lost(),
             *self._wrongly_ended(),
+            *self._not_served(),
             *self._wrong_contents(),
             *self._wrongly_shown(),
+            *self._wrongly_found(),
             *self._duplicates(),
             *self._differences(),
             *self._left_over(),
         ]
+        return [*self._history.violations, *found]
 
     def _lost(self) -> Iterator[Violation]:
         for told in self._history.told.values():
@@ -80,6 +90,19 @@ class Verdict:
             elif fault := _wrong_end(row, content, self._history.told.get(row.shown_id)):
                 yield Violation(*fault, document_id=row.shown_id)
 
+    def _not_served(self) -> Iterator[Violation]:
+        """What was ready once is served until something newer is, and a failed or cancelled request says so."""
+        for row in self._active_rows():
+            if row.published_run != row.last_published:
+                detail = f"run {row.last_published} was ready, {row.published_run} is served ({row.state})"
+                yield Violation("what was ready is served until a newer version is", detail, row.shown_id)
+            if row.state in ("failed", "cancelled"):
+                warns = PREVIOUS_SERVED in self._last_look.warnings(row.tenant, row.shown_id)
+                self._history.see("failed or cancelled with an older version" if row.published_run else "without one")
+                if warns != (row.published_run is not None):
+                    detail = f"the warning is {'' if warns else 'not '}there, and run {row.published_run} is served"
+                    yield Violation("an older version that is served is named", detail, row.shown_id)
+
     def _wrong_contents(self) -> Iterator[Violation]:
         for row in self._active_rows():
             kept = self._oracle.original(row.storage_key)
@@ -93,7 +116,7 @@ class Verdict:
 
     def _wrong_text(self, row: Row) -> Iterator[Violation]:
         content = self._history.sent.get(row.sha256)
-        text = self._oracle.query(_TEXTS, row.published_run)[0][0] or ""
+        text = self._text_of(row)
         if content is None or content.lines is None:
             return
         expected = (content.marker, content.generation)
@@ -114,6 +137,25 @@ class Verdict:
             if published.get(run_id) != document_id:
                 detail = f"run {run_id} (generation {generation}) was shown"
                 yield Violation("search shows published runs only", detail, document_id)
+
+    def _wrongly_found(self) -> Iterator[Violation]:
+        """A search for the word that stands in one document alone finds that, if it is served, and nothing else."""
+        served = {row.shown_id: row for row in self._active_rows() if row.published_run is not None}
+        for row in served.values():
+            for marker, _ in generations_in(self._text_of(row)):
+                self._history.see("served documents searched for at the end")
+                if (found := self._last_look.found(row.tenant, marker)) != {row.shown_id: {row.published_run}}:
+                    yield Violation(
+                        "what is served is found, and it alone", f"{marker} finds {dict(found)}", row.shown_id
+                    )
+        for told in self._history.told.values():
+            if told.deleted_at is not None:
+                self._history.see("deleted documents searched for at the end")
+                if found := self._last_look.found(told.tenant, told.content.marker):
+                    yield Violation("search shows nothing deleted", f"at the end: {dict(found)}", told.id)
+
+    def _text_of(self, row: Row) -> str:
+        return self._oracle.query(_TEXTS, row.published_run)[0][0] or ""
 
     def _duplicates(self) -> Iterator[Violation]:
         for key, ids in self._history.ids_of_key.items():

@@ -605,7 +605,7 @@ _REQUESTS = (
         "replacement with a key that is another's",
         "a request replaces nothing once its repeat has taken the idempotency key over",
         Edit("def _resolve(", "token is not None and one(connection, _HOLD_KEY, token=token) is None", "False"),
-        _KEYS + "a_request_whose_key_was_taken_over_puts_no_older_content_back",
+        _KEYS + "a_replacement_whose_key_is_taken_over_at_the_last_moment_changes_nothing",
     ),
     _in_documents(
         "upload into a deleted collection",

@@ -32,7 +32,8 @@ POINTS_OF: Mapping[str, Sequence[str]] = {
         *both_sides("objects.create", "objects.commit", "objects.read", "vectors.search"),
         *("objects.synced", "objects.renamed"),
         *("cancel.document_moved", "delete.document_moved", "embed_again.document_moved", "replace.document_moved"),
-        *("resolve.key_held", "delete_collection.collection_moved", "delete_collection.documents_moved"),
+        *("accept.duplicate_found", "resolve.key_held"),
+        *("delete_collection.collection_moved", "delete_collection.documents_moved"),
     ],
     "extractor": [
         *both_sides("claim_extraction", "heartbeat", "forward", "finish_extraction", "fail_extraction"),

@@ -43,15 +43,17 @@ class SmallDisk:
     def relieve(self) -> None:
         (self._folder / BALLAST).unlink(missing_ok=True)
 
-    def be_full(self, seconds: float, *, leave_bytes: int = 0) -> None:
-        """Be full for *seconds*, also of what is freed meanwhile."""
-        until = time.monotonic() + seconds
+    def be_full(self, seconds: float, *, leave_bytes: int = 0) -> bool:
+        """Be full for *seconds*, also of what is freed meanwhile; whether it ever was."""
+        until, was_full = time.monotonic() + seconds, False
         try:
             while time.monotonic() < until:
                 self.fill(leave_bytes=leave_bytes)
+                was_full = was_full or self.free_bytes() <= leave_bytes
                 time.sleep(0.1)
         finally:
             self.relieve()
+        return was_full
 
 
 def why_not() -> str | None:

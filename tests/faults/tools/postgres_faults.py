@@ -23,39 +23,40 @@ REFUSED_S = 0.02
 
 
 class PostgresFaults:
-    """Faults of the PostgreSQL of *stack*; each is silent when PostgreSQL is just away."""
+    """Faults of the PostgreSQL of *stack*; each says whether it hit, which it cannot when PostgreSQL is just away."""
 
     def __init__(self, stack: LocalStack, url: str, rng: random.Random) -> None:
         self._stack = stack
         self._url = url
         self._rng = rng
 
-    def kill_postmaster(self) -> None:
+    def kill_postmaster(self) -> bool:
         """Kill the one process that started all others."""
-        processes.kill_alone(self._stack, "postgres")
+        return processes.kill_alone(self._stack, "postgres")
 
-    def stop_immediately(self) -> None:
+    def stop_immediately(self) -> bool:
         """Do what `pg_ctl stop -m immediate` does: everything ends without a checkpoint."""
-        processes.kill_alone(self._stack, "postgres", signal.SIGQUIT)
+        return processes.kill_alone(self._stack, "postgres", signal.SIGQUIT)
 
-    def kill_backend(self) -> None:
+    def kill_backend(self) -> bool:
         """Kill one session by SIGKILL: PostgreSQL then ends all of them, and recovers."""
-        for pid in self._backends()[:1]:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        return any(_signal(pid, signal.SIGKILL) for pid in self._backends()[:1])
 
-    def terminate_sessions(self) -> None:
+    def terminate_sessions(self) -> int:
+        """End every session of a service; returns how many."""
         with suppress(psycopg.Error), self._connection() as connection:
-            connection.execute(f"SELECT pg_terminate_backend(pid) FROM ({BACKENDS}) AS sessions")
+            ended = connection.execute(f"SELECT pg_terminate_backend(pid) FROM ({BACKENDS}) AS sessions")
+            return sum(is_ended for (is_ended,) in ended)
+        return 0
 
-    def freeze_backend(self, seconds: float) -> None:
+    def freeze_backend(self, seconds: float) -> bool:
         """Stop one session, with whatever it has locked."""
         for pid in self._backends()[:1]:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGSTOP)
+            is_hit = _signal(pid, signal.SIGSTOP)
             time.sleep(seconds)
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
+            _signal(pid, signal.SIGCONT)
+            return is_hit
+        return False
 
     def exhaust_connections(self, seconds: float) -> int:
         """Take every connection that is left, and for *seconds* each that is given back; returns how many."""
@@ -88,3 +89,10 @@ class PostgresFaults:
 
     def _connection(self) -> psycopg.Connection:
         return psycopg.connect(self._url, autocommit=True, connect_timeout=3)
+
+
+def _signal(pid: int, number: signal.Signals) -> bool:
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
+        return True
+    return False

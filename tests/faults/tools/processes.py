@@ -15,27 +15,41 @@ GONE = (psutil.Error, ProcessLookupError)
 """What is said of a process that another fault was quicker to end."""
 
 
-def kill(stack: LocalStack, name: str, number: signal.Signals = signal.SIGKILL) -> None:
-    """Send *name* a signal; SIGKILL reaches its children too, as the end of its machine would."""
+def kill(stack: LocalStack, name: str, number: signal.Signals = signal.SIGKILL) -> bool:
+    """Send *name* a signal; SIGKILL reaches its children too, as the end of its machine would.
+
+    Returns:
+        False when it was gone before.
+    """
     with suppress(*GONE):
         stack.kill(name, number)
+        return True
+    return False
 
 
-def kill_alone(stack: LocalStack, name: str, number: signal.Signals = signal.SIGKILL) -> None:
+def kill_alone(stack: LocalStack, name: str, number: signal.Signals = signal.SIGKILL) -> bool:
     """Send the signal to the one process; its children must notice by themselves."""
     with suppress(*GONE):
         os.kill(stack.pid_of(name), number)
+        return True
+    return False
 
 
-def freeze(stack: LocalStack, name: str, seconds: float) -> None:
-    """Stop *name* with its children, and let it go on after *seconds* as if nothing had happened."""
+def freeze(stack: LocalStack, name: str, seconds: float) -> bool:
+    """Stop *name* with its children, and let it go on after *seconds* as if nothing had happened.
+
+    Returns:
+        False when it was gone before it had slept so long: killed by another fault.
+    """
     with suppress(*GONE):
         family = _family(stack.pid_of(name))
         try:
             _signal_all(family, signal.SIGSTOP)
             time.sleep(seconds)
+            return family[0].status() == psutil.STATUS_STOPPED
         finally:
             _signal_all(family, signal.SIGCONT)
+    return False
 
 
 def kill_child(stack: LocalStack, extractor: str, rng: random.Random) -> bool:

@@ -82,7 +82,7 @@ class Routes:
         return self.proxies._order(of=self.names, cut=True)
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """By route: connections open now and opened so far, pieces forwarded, replies lost."""
+        """By route: connections open now and opened so far, pieces forwarded, replies lost, what weather touched."""
         return self.proxies._order(of=self.names)
 
     @contextmanager
@@ -94,9 +94,17 @@ class Routes:
         finally:
             self.set(CALM)
 
-    def suffer(self, weather: Weather, seconds: float, *, cut: bool = False) -> None:
-        """Let it be so for *seconds*, and then calm; *cut* resets what was open before."""
+    def suffer(self, weather: Weather, seconds: float, *, cut: bool = False) -> int:
+        """Let it be so for *seconds*, and then calm; *cut* resets what was open before.
+
+        Returns:
+            How much it hit: connections reset, and what the weather touched.
+        """
+        before = self._touched()
         with self.weather(weather):
-            if cut:
-                self.cut()
+            reset = self.cut() if cut else 0
             time.sleep(seconds)
+        return reset + self._touched() - before
+
+    def _touched(self) -> int:
+        return sum(count["touched"] for count in self.counts().values())

@@ -56,6 +56,8 @@ class Route:
     opened: int = 0
     pieces: int = 0
     lost_replies: int = 0
+    touched: int = 0
+    """Pieces that the weather held, delayed or lost, and requests that it answered itself."""
 
     async def apply(self, weather: Weather) -> None:
         self.weather = weather
@@ -109,6 +111,8 @@ class Lane:
         if not self._waiting and self.target is not None and not self._is_held and not self._route.weather.delay_s:
             self._send(piece)
             return
+        if self._is_held or self._route.weather.delay_s:
+            self._route.touched += 1
         due = asyncio.get_running_loop().time() + self._route.weather.delay_s
         self._waiting.append((max(due, self._waiting[-1][0] if self._waiting else 0), piece))
         self.pump()
@@ -174,6 +178,7 @@ class Link:
             self._refuse()
         elif lane is self.to_client and self._is_marked and weather.lose_replies_to is not None:
             self.route.lost_replies += 1
+            self.route.touched += 1
             self.cut()
         else:
             self._mark(lane, piece)
@@ -196,6 +201,7 @@ class Link:
     def _refuse(self) -> None:
         if not self._is_refused:
             self._is_refused = True
+            self.route.touched += 1
             self.to_client.take(UNAVAILABLE)
             asyncio.get_running_loop().call_later(DRAIN_S, self.to_client.take, None)
 
@@ -284,6 +290,7 @@ def _count(route: Route) -> dict[str, int]:
         "opened": route.opened,
         "pieces": route.pieces,
         "lost_replies": route.lost_replies,
+        "touched": route.touched,
     }
 
 

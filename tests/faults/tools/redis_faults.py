@@ -20,42 +20,48 @@ NOWHERE = ("127.0.0.1", 1)
 
 
 class RedisFaults:
-    """Faults of the Redis of *stack*; each is silent when Redis is just away."""
+    """Faults of the Redis of *stack*; each says whether it hit, which it cannot when Redis is just away."""
 
     def __init__(self, stack: LocalStack, url: str) -> None:
         self._stack = stack
         self._url = url
         self._folder = stack.home / "redis"
 
-    def wipe(self) -> None:
+    def wipe(self) -> bool:
+        """Forget everything; false when there was nothing to forget."""
         with self._client() as client:
+            size = client.dbsize()
             client.flushall()
+            return size > 0
+        return False
 
-    def cut_clients(self) -> None:
+    def cut_clients(self) -> int:
+        """End every connection; returns how many."""
         with self._client() as client:
-            client.client_kill_filter(_type="normal", skipme=True)
+            return client.client_kill_filter(_type="normal", skipme=True)
+        return 0
 
-    def be_full(self, seconds: float) -> None:
+    def be_full(self, seconds: float) -> bool:
         """Refuse every write for lack of memory."""
-        with self._client() as client:
-            client.config_set("maxmemory", "1")
+        is_hit = self._done(lambda client: client.config_set("maxmemory", "1"))
         time.sleep(seconds)
         self._surely(lambda client: client.config_set("maxmemory", "0"))
+        return is_hit
 
-    def be_read_only(self, seconds: float) -> None:
+    def be_read_only(self, seconds: float) -> bool:
         """Be the replica of a primary that is away, as after a failover that went wrong."""
-        with self._client() as client:
-            client.replicaof(*NOWHERE)
+        is_hit = self._done(lambda client: client.replicaof(*NOWHERE))
         time.sleep(seconds)
         self._surely(lambda client: client.replicaof("NO", "ONE"))
+        return is_hit
 
-    def restart_empty(self) -> None:
+    def restart_empty(self) -> bool:
         """Die, and come back without any data."""
         with self._stopped():
             self._remove_data()
-            processes.kill(self._stack, "redis")
+            return processes.kill(self._stack, "redis")
 
-    def fall_back(self, seconds: float) -> None:
+    def fall_back(self, seconds: float) -> bool:
         """Die after *seconds*, and come back with the data of now."""
         with tempfile.TemporaryDirectory(prefix="sluice-redis-") as kept:
             older = Path(kept) / "data"
@@ -65,7 +71,7 @@ class RedisFaults:
             with self._stopped():
                 self._remove_data()
                 shutil.copytree(older, self._folder, dirs_exist_ok=True)
-                processes.kill(self._stack, "redis")
+                return processes.kill(self._stack, "redis")
 
     def _remove_data(self) -> None:
         for path in self._folder.iterdir():
@@ -77,11 +83,14 @@ class RedisFaults:
     def _surely(self, heal: Callable[[Redis], object]) -> None:
         """Another fault may strike Redis at the same moment, and what was done to it must still end."""
         deadline = time.monotonic() + HEALING_S
-        while time.monotonic() < deadline:
-            with self._client() as client:
-                heal(client)
-                return
+        while time.monotonic() < deadline and not self._done(heal):
             time.sleep(0.2)
+
+    def _done(self, what: Callable[[Redis], object]) -> bool:
+        with self._client() as client:
+            what(client)
+            return True
+        return False
 
     @contextmanager
     def _stopped(self) -> Iterator[None]:

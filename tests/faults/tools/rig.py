@@ -172,7 +172,7 @@ class Rig:
         self.tally = Tally(database)
         self.redis = RedisFaults(self.stack, self.settings["SLUICE_BROKER__URL"])
         self.postgres = PostgresFaults(self.stack, database, self.rng)
-        self.store = StoreFaults(store, self.settings.get("SLUICE_QDRANT__API_KEY", ""), database)
+        self.store = StoreFaults(self.stack, store, self.settings.get("SLUICE_QDRANT__API_KEY", ""), database)
 
     def _small_disk(self, opening: ExitStack) -> SmallDisk | None:
         reason = disk.why_not()

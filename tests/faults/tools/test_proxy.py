@@ -4,10 +4,12 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import httpx
 import pytest
-from faults.tools.proxy import CALM, Ports, Proxies
+from faults.tools.proxy import CALM, Ports, Proxies, Routes
 from faults.tools.proxy_server import Weather
 from oracle import wait_until
 
@@ -191,6 +193,27 @@ def test_an_unavailable_route_answers_503_and_never_asks_the_part(proxies, port,
     assert echo.received == b""
 
 
+@pytest.mark.parametrize(
+    "weather",
+    [Weather(hold_requests=True), Weather(hold_replies=True), Weather(delay_s=0.01), Weather(unavailable=True)],
+)
+def test_weather_that_meets_a_request_says_so_and_one_that_meets_nobody_does_too(proxies, port, weather):
+    route = proxies["api:redis"]
+    assert route.suffer(weather, 0.01) == 0
+
+    with ThreadPoolExecutor(1) as striking, connect(port) as client:
+        touched = striking.submit(route.suffer, weather, 1)
+        wait_until(lambda: _touched_by(client, route), seconds=10, message="nothing was touched")
+        assert touched.result() > 0
+
+
+def test_a_refusal_that_resets_what_was_open_says_how_much_that_was(proxies, port):
+    assert proxies["api:redis"].suffer(Weather(refuse=True), 0.01, cut=True) == 0
+    with connect(port) as client:
+        ask(client, b"before")
+        assert proxies["api:redis"].suffer(Weather(refuse=True), 0.01, cut=True) == 1
+
+
 def test_a_part_that_is_away_resets_who_asks_for_it(port):
     nobody = free_port()
     # the reset may come before the connection has been handed to the client
@@ -208,3 +231,9 @@ def test_the_proxies_end_with_the_program_that_started_them(echo, port):
 
     with pytest.raises(ConnectionRefusedError):
         connect(port)
+
+
+def _touched_by(client: socket.socket, route: Routes) -> bool:
+    with suppress(ConnectionError):
+        client.sendall(b"hello")
+    return route.counts()["api:redis"]["touched"] > 0

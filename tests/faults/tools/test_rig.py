@@ -12,6 +12,7 @@ from faults.kinds import DROP, Kind, kinds
 from faults.tools import processes
 from faults.tools.proxy_server import Weather
 from faults.tools.rig import Rig
+from faults.tools.store_faults import StoreFaults
 from faults.tools.tally import UNSEEN, Tally
 from oracle import CLEAN, Oracle, wait_until
 
@@ -128,25 +129,46 @@ def test_kinds_have_names_of_their_own_and_enough_of_them(rig, all_kinds):
 def test_a_strike_is_counted_with_the_states_of_the_documents_it_met(rig, all_kinds, published):
     all_kinds["cut redis clients"].strike()
 
-    assert rig.tally.struck["cut redis clients"] == 1
+    assert rig.tally.hits["cut redis clients"] == 1
     assert rig.tally.met["cut redis clients", "completed"] == 1
     assert rig.tally.met_in("completed") >= 1
-    assert "cut redis clients: 1 struck, completed 1" in rig.tally.lines()
+    assert "cut redis clients: 1 hit, completed 1" in rig.tally.lines()
 
 
-def test_a_strike_that_finds_nothing_says_so(rig, all_kinds, oracle):
+def test_a_strike_that_finds_nothing_is_no_hit_and_has_met_no_document(rig, all_kinds, oracle):
     wait_until(lambda: not oracle.unfinished(), seconds=120, message="something is still read")
-    all_kinds["kill a child"].strike()
 
-    assert rig.tally.missed["kill a child"] == 1
+    assert not all_kinds["kill a child"].strike()
+
+    assert (rig.tally.hits["kill a child"], rig.tally.missed["kill a child"]) == (0, 1)
+    assert not [state for kind, state in rig.tally.met if kind == "kill a child"]
+    assert "kill a child: 0 hit (1 found nothing)" in rig.tally.lines()
+
+
+def test_what_the_store_refused_to_lose_is_not_lost(rig, published):
+    store, database = rig.settings["SLUICE_QDRANT__URL"], rig.settings["SLUICE_DATABASE__URL"]
+    refused = StoreFaults(rig.stack, store, "a wrong key", database)
+
+    assert (refused.lose_points(3), refused.drop_collections()) == (0, False)
 
 
 def test_a_strike_while_the_database_is_away_is_counted_too():
     tally = Tally("postgresql://nobody@127.0.0.1:1/nothing")
 
-    tally.note("kill api")
+    tally.note("kill api", tally.states(), is_hit=True)
 
     assert tally.met["kill api", UNSEEN] == 1
+
+
+def test_the_states_that_were_met_are_told_apart_by_kind():
+    tally = Tally("postgresql://nobody@127.0.0.1:1/nothing")
+
+    tally.note("kill api", ["queued"], is_hit=True)
+    tally.note("wipe redis", ["queued", "embedding"], is_hit=True)
+    tally.note("wipe redis", ["verifying"], is_hit=False)
+
+    assert (tally.met_in("queued"), tally.met_in("verifying")) == (2, 0)
+    assert (tally.met_in("embedding", ["kill api"]), tally.met_in("embedding", ["wipe redis"])) == (0, 1)
 
 
 def test_the_stack_is_whole_at_the_end(rig, oracle):

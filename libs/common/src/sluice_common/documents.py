@@ -471,6 +471,7 @@ class Documents:
         return None if row.id is None else Accepted(document_id, "created")
 
     def _resolve(self, new: NewDocument, on_duplicate: str, token: UUID | None) -> Accepted | None:
+        reach("accept.duplicate_found")
         with self._database.transaction() as connection:
             if token is not None and one(connection, _HOLD_KEY, token=token) is None:
                 raise ClaimLost

@@ -37,7 +37,7 @@ _STEPS = (
     "extractor.child_started", "extractor.page_read",
     "finish_extraction.document_moved", "finish_extraction.batches_added", "finish_extraction.run_closed",
     "forward.locked", "fail_extraction.document_moved", "cancel.document_moved", "delete.document_moved",
-    "replace.document_moved", "resolve.key_held",
+    "replace.document_moved", "accept.duplicate_found", "resolve.key_held",
     "delete_collection.collection_moved", "delete_collection.documents_moved",
     "finish_batch.locked", "finish_batch.batch_done", "finish_batch.counted", "fail_batch.batch_failed",
     "publish.locked", "publish.document_moved", "publish.run_published", "repair.locked",

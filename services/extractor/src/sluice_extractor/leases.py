@@ -64,9 +64,9 @@ class Holding:
             silence_s = time.monotonic() - self._beaten_at
             if self.stopped or (self.pages_done == self._shown and silence_s < times.heartbeat.total_seconds()):
                 return
-            self._beat(documents, silence_s, times)
+            self._beat(documents, times)
 
-    def _beat(self, documents: Documents, silence_s: float, times: Times) -> None:
+    def _beat(self, documents: Documents, times: Times) -> None:
         pages_done = self.pages_done
         claim = self.claim
         try:
@@ -74,8 +74,8 @@ class Holding:
                 claim.document_id, claim.run_id, pages_done=pages_done, pages_total=self.pages_total
             )
         except DatabaseUnavailable:
-            # unknown is not lost; but stop before anybody else can have taken over
-            if silence_s > times.give_up.total_seconds():
+            # unknown is not lost; but stop before anybody else can have taken over: the failure may have come late
+            if time.monotonic() - self._beaten_at > times.give_up.total_seconds():
                 self.stop(StopReason.LOST)
             return
         self._shown, self._beaten_at = pages_done, time.monotonic()
