@@ -12,7 +12,7 @@ from typing import IO, Any
 
 import httpx
 from faults.contents import CANARIES, Content, Writer
-from faults.history import Cancelled, History, Told, now_s
+from faults.history import NO_ANSWER, Cancelled, History, Told, now_s
 
 OPEN = frozenset({429, 500, 502, 503, 504, 507})
 """Statuses after which a client does not know whether it was done."""
@@ -37,7 +37,7 @@ class Answer:
         return self.status is None or self.status in OPEN or self.body.get("code") == "idempotency_in_flight"
 
     def __str__(self) -> str:
-        return "no answer" if self.status is None else f"{self.status} {self.body.get('code') or ''}".strip()
+        return NO_ANSWER if self.status is None else f"{self.status} {self.body.get('code') or ''}".strip()
 
 
 class Gateway:

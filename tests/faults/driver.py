@@ -161,10 +161,13 @@ class FaultRun:
                 if self._is_enough() or self._history.violations:
                     break
             self._pace.stopping.set()
-        quiet_at = time.monotonic()
+        quiet_at, quiet = time.monotonic(), datetime.now(UTC)
         self._rig.calm()
         for client in clients:
             client.join(timeout_s=60)
+        self._say(f"clients ended {time.monotonic() - quiet_at:.1f} s after the last fault")
+        for note in self._history.unanswered_since(quiet):
+            self._say(f"unanswered when all was quiet: {note}")
         return quiet_at
 
     def _is_enough(self) -> bool:

@@ -9,6 +9,8 @@ from enum import StrEnum
 
 from faults.contents import CANARIES, Content
 
+NO_ANSWER = "no answer"
+
 
 class Cancelled(StrEnum):
     """Whether a document must end cancelled, as far as its client can know."""
@@ -137,6 +139,11 @@ class History:
         """The tenant's documents that nobody has deleted, oldest first."""
         with self._lock:
             return [told for told in self.told.values() if told.tenant == tenant and told.is_alive]
+
+    def unanswered_since(self, moment: datetime) -> list[Note]:
+        """What was asked and ended without an answer later than *moment*."""
+        with self._lock:
+            return [note for note in self._notes if note.at > moment and note.outcome == NO_ANSWER]
 
     def notes_of(self, document_id: str) -> list[Note]:
         with self._lock:
