@@ -31,6 +31,10 @@ SEED = int(os.environ.get("SEED", "20261120"))
 IS_LONG = "LONG" in os.environ
 """Whether the numbers of the promises are wanted in full; they take minutes."""
 
+STOPS = [("provider.embed", "defer_batch"), ("vectors.upsert", "finish_batch"), ("finish_batch", "finish_batch")]
+"""Where an embedder stands still for longer than its lease, and the move that its fence then refuses: who has written
+nothing yet knows that it is too late, and puts the batch back."""
+
 ENDED = frozenset({"ready", "failed", "cancelled"})
 
 

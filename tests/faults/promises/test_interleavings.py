@@ -6,6 +6,7 @@ from uuid import uuid4
 import httpx
 import pytest
 from faults.promises.parts import (
+    STOPS,
     Site,
     accepted,
     bare,
@@ -64,13 +65,12 @@ def test_an_extractor_that_finishes_after_another_one_took_over_changes_nothing(
     is_whole(site, client, document_id, word)
 
 
-@pytest.mark.parametrize(("stopped_before", "late_move"), [("vectors.upsert", "defer_batch"), ("finish_batch",) * 2])
+@pytest.mark.parametrize(("stopped_before", "late_move"), STOPS)
 def test_a_batch_that_two_embedders_did_counts_once(site, client, word, stopped_before, late_move):
     begin = partial(send, client, word)
     with site.frozen("embedder", f"{stopped_before}.before", begin) as (late, document_id):
         assert ended(client, document_id)["status"] == "ready"
-        # one that knows that it was too slow puts the batch back, and its fence refuses that as well
-        site.points[late].arm(**{"vectors.upsert.after": TRACED, f"{late_move}.after": TRACED})
+        site.points[late].arm(**{f"{late_move}.after": TRACED})
     site.points[late].wait_for_hit(f"{late_move}.after")
 
     is_whole(site, client, document_id, word)

@@ -15,6 +15,7 @@ from faults.promises.parts import (
     LEASE_S,
     LONGEST_S,
     SEED,
+    STOPS,
     Site,
     accepted,
     bare,
@@ -141,7 +142,7 @@ def all_purged(site: Site, ids: list[str]) -> bool:
     return bool(site.oracle.query(statement)[0][0] == 0)
 
 
-@pytest.mark.parametrize(("stopped_before", "late_move"), [("vectors.upsert", "defer_batch"), ("finish_batch",) * 2])
+@pytest.mark.parametrize(("stopped_before", "late_move"), STOPS)
 def test_a_frozen_embedder_that_wakes_after_the_purge_brings_nothing_back(
     site, client, figures, stopped_before, late_move
 ):
