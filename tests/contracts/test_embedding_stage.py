@@ -1,6 +1,5 @@
 """The embedder's stage over real PostgreSQL and the real vector store: what it does when others misbehave."""
 
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -8,6 +7,7 @@ from datetime import timedelta
 import pytest
 import structlog
 from builders import Protocol
+from clocks import SteadyClock
 from contracts import vector_fixtures
 from prometheus_client import CollectorRegistry
 
@@ -43,16 +43,6 @@ class Sent:
     def send(self, tasks) -> int:
         self.tasks += tasks
         return len(self.tasks)
-
-
-class SteadyClock:
-    """The machine's, some seconds ahead."""
-
-    def __init__(self) -> None:
-        self.ahead_s = 0.0
-
-    def monotonic(self) -> float:
-        return time.monotonic() + self.ahead_s
 
 
 class Stage:

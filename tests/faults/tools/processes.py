@@ -4,7 +4,8 @@ import os
 import random
 import signal
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import psutil
 
@@ -50,6 +51,16 @@ def freeze(stack: LocalStack, name: str, seconds: float) -> bool:
         finally:
             _signal_all(family, signal.SIGCONT)
     return False
+
+
+@contextmanager
+def stopped(stack: LocalStack, name: str) -> Iterator[None]:
+    """*name* does nothing, as writing a file, inside the `with`."""
+    kill(stack, name, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        kill(stack, name, signal.SIGCONT)
 
 
 def kill_child(stack: LocalStack, extractor: str, rng: random.Random) -> bool:

@@ -1,7 +1,6 @@
 """What can happen to Redis, done past the proxies."""
 
 import shutil
-import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -57,7 +56,7 @@ class RedisFaults:
 
     def restart_empty(self) -> bool:
         """Die, and come back without any data."""
-        with self._stopped():
+        with processes.stopped(self._stack, "redis"):
             self._remove_data()
             return processes.kill(self._stack, "redis")
 
@@ -65,10 +64,10 @@ class RedisFaults:
         """Die after *seconds*, and come back with the data of now."""
         with tempfile.TemporaryDirectory(prefix="sluice-redis-") as kept:
             older = Path(kept) / "data"
-            with self._stopped():
+            with processes.stopped(self._stack, "redis"):
                 shutil.copytree(self._folder, older, ignore=shutil.ignore_patterns(CONFIGURATION))
             time.sleep(seconds)
-            with self._stopped():
+            with processes.stopped(self._stack, "redis"):
                 self._remove_data()
                 shutil.copytree(older, self._folder, dirs_exist_ok=True)
                 return processes.kill(self._stack, "redis")
@@ -91,15 +90,6 @@ class RedisFaults:
             what(client)
             return True
         return False
-
-    @contextmanager
-    def _stopped(self) -> Iterator[None]:
-        """Redis writes nothing meanwhile."""
-        processes.kill(self._stack, "redis", signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            processes.kill(self._stack, "redis", signal.SIGCONT)
 
     @contextmanager
     def _client(self) -> Iterator[Redis]:

@@ -1,7 +1,6 @@
 """What can happen to the points in the vector store, done past the proxies and behind everybody's back."""
 
 import shutil
-import signal
 import tempfile
 import time
 from collections.abc import Iterator
@@ -63,23 +62,14 @@ class StoreFaults:
         """Come back after the `with` as it was before: later points are gone, and deleted ones are there again."""
         with tempfile.TemporaryDirectory(prefix="older-", dir=self._stack.home) as kept:
             older = Path(kept) / "data"
-            with self._stopped():
+            with processes.stopped(self._stack, "qdrant"):
                 shutil.copytree(self._folder, older)
             yield
-            with self._stopped():
+            with processes.stopped(self._stack, "qdrant"):
                 # by two renames, for another fault may start it again at this moment
                 self._folder.rename(Path(kept) / "newer")
                 older.rename(self._folder)
                 processes.kill(self._stack, "qdrant")
-
-    @contextmanager
-    def _stopped(self) -> Iterator[None]:
-        """The store writes nothing meanwhile."""
-        processes.kill(self._stack, "qdrant", signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            processes.kill(self._stack, "qdrant", signal.SIGCONT)
 
     def _published(self, count: int) -> list[str]:
         with (

@@ -1,21 +1,11 @@
 """The pace: waits that the provider asks for, and a breaker for when it is away."""
 
 import pytest
+from clocks import Clock
 
 from sluice_common.errors import DimensionMismatch, EmbeddingProviderUnavailable, EmbeddingRejected, RateLimited
 from sluice_common.testing import FakeEmbeddings
 from sluice_embedder.pacing import Gate, Pace, Pacer, embed_admitted
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now_s = 1000.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-    def advance(self, seconds: float) -> None:
-        self.now_s += seconds
 
 
 class Paced:

@@ -4,23 +4,13 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
+from clocks import Clock
 
 from sluice_common.errors import DimensionMismatch, PipelineError, VectorStoreUnavailable
 from sluice_embedder.store_gate import StoreGate
 
 PROBE_INTERVAL = timedelta(seconds=10)
 NO_VECTORS = np.empty((0, 4), dtype=np.float32)
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now_s = 1000.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-    def advance(self, seconds: float) -> None:
-        self.now_s += seconds
 
 
 class Store:

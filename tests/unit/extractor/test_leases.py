@@ -1,11 +1,11 @@
 """A worker keeps the lease of what it reads, and gives the reading up before anybody else can have taken over."""
 
-import time
 from collections.abc import Callable
 from datetime import timedelta
 from uuid import UUID
 
 import pytest
+from clocks import SteadyClock
 
 from sluice_common.documents import ExtractionClaim
 from sluice_common.errors import DatabaseUnavailable
@@ -15,16 +15,6 @@ from sluice_extractor.leases import Holding, StopReason
 
 TIMES = Times(lease=timedelta(seconds=60), deadline=timedelta(hours=24))
 GIVE_UP_S = TIMES.give_up.total_seconds()
-
-
-class SteadyClock:
-    """The machine's, some seconds ahead."""
-
-    def __init__(self) -> None:
-        self.ahead_s = 0.0
-
-    def monotonic(self) -> float:
-        return time.monotonic() + self.ahead_s
 
 
 class Table:

@@ -107,12 +107,17 @@ def collection_named(text: str, principal: Principal, deps: ApiDeps) -> Collecti
     return collection
 
 
+def no_collection() -> Problem:
+    """The answer when a request names a collection that there is not, or that the key may not see."""
+    return Problem(404, "not_found", "There is no such collection.", pointer="/collection")
+
+
 def _collections_of(query: SearchQuery, principal: Principal, deps: ApiDeps) -> Sequence[UUID] | None:
     if query.collection is None:
         return None if principal.collection_ids is None else list(principal.collection_ids)
     collection = collection_named(query.collection, principal, deps)
     if collection is None:
-        raise Problem(404, "not_found", "There is no such collection.", pointer="/collection")
+        raise no_collection()
     return [collection.id]
 
 

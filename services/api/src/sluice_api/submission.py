@@ -19,7 +19,7 @@ from sluice_api.idempotent import in_flight
 from sluice_api.multipart import FileHead
 from sluice_api.problems import Problem
 from sluice_api.schemas import UploadFields
-from sluice_api.searching import collection_named
+from sluice_api.searching import collection_named, no_collection
 from sluice_common import ids
 from sluice_common.collections import Collection
 from sluice_common.contract import ExtractDocument
@@ -179,7 +179,7 @@ def collection_of(deps: ApiDeps, principal: Principal, name: str) -> Collection:
     """
     collection = collection_named(name, principal, deps)
     if collection is None:
-        raise _no_collection()
+        raise no_collection()
     return collection
 
 
@@ -247,7 +247,7 @@ def _accept(new: NewDocument, fields: UploadFields, claim: Fresh | None, deps: A
     except ClaimLost as error:
         raise in_flight() from error
     except CollectionGone as error:
-        raise _no_collection() from error
+        raise no_collection() from error
 
 
 @contextlib.contextmanager
@@ -262,10 +262,6 @@ def _dropped_unless_used(incoming: IncomingOriginal) -> Iterator[None]:
             incoming.drop()
         raise
     # After any other failure the row may be there: the object stays, and the janitor removes it if it is not.
-
-
-def _no_collection() -> Problem:
-    return Problem(404, "not_found", "There is no such collection.", pointer="/collection")
 
 
 def _new_key() -> str:
